@@ -1,0 +1,43 @@
+# Everything runs in .venv, made from the pinned requirements.txt by whatever needs it first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint reference lock clean help
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
+	snakemake --cores 8
+
+test: $(VENV)/ready ## run the tests
+	pytest
+
+lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
+	ruff format --check .
+	ruff check .
+	snakefmt --check Snakefile workflow
+	mypy workflow/scripts/offnote tests
+	mypy --scripts-are-modules workflow/scripts/*.py
+	lint-imports
+	snakemake --lint
+
+reference: $(VENV)/ready ## write config.yaml, config/README.md and the schema anew from the classes behind them
+	python -m offnote.reference
+
+lock: $(VENV)/ready ## choose the newest versions that fit pyproject.toml and pin them in requirements.txt
+	pip install --quiet uv
+	uv pip compile --quiet --universal --python-version 3.11 --upgrade --extra dev \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header --output-file requirements.txt pyproject.toml
+
+clean: ## remove the results, not the environment
+	rm -rf logs .snakemake
+	find results -mindepth 1 ! -name README.md -delete
+
+$(VENV)/ready: requirements.txt pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@

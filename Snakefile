@@ -1,0 +1,35 @@
+# offnote: from recordings to evaluation tables. `snakemake --cores 8` builds every run of config/config.yaml.
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+configfile: "config/config.yaml"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/synthesise.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/manifest.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        [results_of(run) for run in RUNS],
+
+
+onsuccess:
+    show_summaries()

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from offnote import audio, config
+from offnote.errors import InputError
+
+RATE = 16000
+Samples = NDArray[np.float32]
+
+
+def settings(**changes: Any) -> config.Audio:
+    return config.Audio(**{"sample_rate": RATE, "channel": 0} | changes)
+
+
+def noise(*shape: int, seed: int = 0) -> Samples:
+    return (0.1 * np.random.default_rng(seed).standard_normal(shape)).clip(-0.9, 0.9).astype(np.float32)
+
+
+def write(path: Path, samples: Samples, rate: int = RATE, subtype: str | None = None) -> Path:
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return path
+
+
+def tone(frequency: float, rate: int, seconds: float = 1.0) -> Samples:
+    return (0.5 * np.sin(2 * np.pi * frequency * np.arange(int(rate * seconds)) / rate)).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "error"),
+    [
+        ("a.wav", "PCM_U8", 2**-7),
+        ("a.wav", "PCM_16", 2**-15),
+        ("a.wav", "PCM_24", 2**-23),
+        ("a.wav", "PCM_32", 2**-24),
+        ("a.wav", "FLOAT", 0),
+        ("a.wav", "DOUBLE", 0),
+        ("a.flac", "PCM_S8", 2**-7),
+        ("a.flac", "PCM_16", 2**-15),
+        ("a.flac", "PCM_24", 2**-23),
+    ],
+)
+def test_every_width_is_read_as_float(tmp_path: Path, name: str, subtype: str, error: float) -> None:
+    samples = noise(5000)
+    path = write(tmp_path / name, samples, subtype=subtype)
+    decoded = audio.read(path, settings())
+    assert decoded.dtype == np.float32
+    assert np.abs(decoded - samples).max() <= error
+    assert audio.info(path) == audio.Recording(RATE, 1, 5000)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg"])
+def test_a_stretch_is_what_the_whole_holds_there(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path / name, noise(40000))
+    assert np.array_equal(audio.read(path, settings(), 12345, 23456), audio.read(path, settings())[12345:23456])
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100])
+def test_a_stretch_is_resampled_as_a_file_of_its_own(tmp_path: Path, rate: int) -> None:
+    samples = noise(3 * rate)
+    whole = write(tmp_path / "whole.wav", samples, rate, "FLOAT")
+    cut = write(tmp_path / "cut.wav", samples[rate : 2 * rate], rate, "FLOAT")
+    stretch = audio.read(whole, settings(), rate, 2 * rate)
+    assert len(stretch) == RATE
+    assert np.array_equal(stretch, audio.read(cut, settings()))
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_resampling_keeps_a_tone_and_adds_none(tmp_path: Path, rate: int) -> None:
+    path = write(tmp_path / "tone.wav", tone(3000, rate), rate, "FLOAT")
+    difference = (audio.read(path, settings()) - tone(3000, RATE))[1000:-1000]
+    assert 20 * np.log10(np.sqrt(2) * 2 * difference.std()) < -90
+
+
+def test_resampling_lets_nothing_from_above_through(tmp_path: Path) -> None:
+    path = write(tmp_path / "tone.wav", tone(9000, 48000), 48000, "FLOAT")
+    assert np.abs(audio.read(path, settings())[1000:-1000]).max() < 1e-5
+
+
+@pytest.mark.parametrize("block", [1, 7, 4096])
+def test_channels_are_taken_or_averaged_in_blocks(tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", block)
+    samples = noise(1000, 8)
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    assert np.array_equal(audio.read(path, settings(channel=6)), samples[:, 6])
+    assert np.array_equal(audio.read(path, settings(channel="mean")), samples.mean(axis=1))
+
+
+def test_many_channels_are_never_in_memory_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.tile(noise(60 * RATE, 1), 16), subtype="PCM_16")
+    tracemalloc.start()
+    audio.read(path, settings(channel="mean"))
+    audio.slices(path, settings(), config.Slice(length=10.0), config.Gate(level=-50.0))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    one_channel = 60 * RATE * 4
+    assert peak < one_channel + 3 * 4 * audio.BLOCK_SAMPLES < 16 * one_channel
+
+
+def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    samples, silent = noise(RATE), np.zeros(RATE, dtype=np.float32)
+    not_finite = samples.copy()
+    not_finite[777] = np.nan
+    wave = write(folder / "good.wav", samples).read_bytes()
+    flac = write(folder / "good.flac", samples).read_bytes()
+    contents = {"junk.wav": b"?" * 999, "nothing.wav": b"", "header.wav": wave[:44], "cut.wav": wave[:20000]}
+    for name, content in (contents | {"cut.flac": flac[: len(flac) // 2]}).items():
+        (folder / name).write_bytes(content)
+    return {
+        "missing": (folder / "missing.wav", "no such recording"),
+        "junk": (folder / "junk.wav", "no audio file"),
+        "zero bytes": (folder / "nothing.wav", "no audio file"),
+        "header alone": (folder / "header.wav", "cut short"),
+        "half a WAV": (folder / "cut.wav", r"cut short, 19956 of 32000 bytes"),
+        "half a FLAC": (folder / "cut.flac", "damaged"),
+        "no samples": (write(folder / "empty.wav", samples[:0]), "empty"),
+        "not finite": (write(folder / "nan.wav", not_finite, subtype="FLOAT"), "not finite"),
+        "silent": (write(folder / "silent.wav", silent), "silent"),
+    }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "missing",
+        "junk",
+        "zero bytes",
+        "header alone",
+        "half a WAV",
+        "half a FLAC",
+        "no samples",
+        "not finite",
+        "silent",
+    ],
+)
+def test_a_broken_recording_is_named(tmp_path: Path, fault: str) -> None:
+    path, sentence = broken_files(tmp_path)[fault]
+    with pytest.raises(InputError, match=sentence) as caught:
+        audio.read(path, settings())
+    assert str(path) in str(caught.value)
+
+
+def test_a_length_that_a_pipe_could_not_know_is_no_fault(tmp_path: Path) -> None:
+    path = write(tmp_path / "piped.wav", noise(RATE))
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff" * 4
+    path.write_bytes(content)
+    assert len(audio.read(path, settings())) == RATE
+
+
+def test_what_the_settings_refuse_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(1000, 2), 8000)
+    with pytest.raises(InputError, match=r"a\.wav: audio\.channel is 2, and the last of its channels is 1"):
+        audio.read(path, settings(channel=2))
+    with pytest.raises(InputError, match=r"a\.wav: its sample rate is 8000 Hz and audio\.sample_rate 16000"):
+        audio.read(path, settings(other_rates="refuse"))
+    with pytest.raises(InputError, match=r"a\.wav: it has 1000 samples, and the samples 900 to 1001"):
+        audio.read(path, settings(), 900, 1001)
+
+
+def test_seconds_become_samples_by_rounding() -> None:
+    recording = audio.Recording(44100, 1, 441000)
+    assert recording.sample_range(None, None) == (0, 441000)
+    assert recording.sample_range(1.00001, 9.99999) == (44100, 441000)
+
+
+def test_without_slicing_a_recording_is_one_clip(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    assert audio.slices(path, settings(), config.Slice(), config.Gate()) == ([(0, RATE)], 0.0)
+
+
+@given(
+    seconds=st.integers(10, 60), length=st.sampled_from([1.0, 2.5, 10.0]), hop=st.sampled_from([None, 0.7, 1.0, 3.3])
+)
+def test_slices_cover_a_recording_evenly(
+    tmp_path_factory: pytest.TempPathFactory, seconds: int, length: float, hop: float | None
+) -> None:
+    rate = 1000
+    path = write(tmp_path_factory.mktemp("slices") / "a.wav", noise(seconds * rate), rate)
+    ranges, gated = audio.slices(path, settings(), config.Slice(length=length, hop=hop), config.Gate())
+    step = hop or length
+    assert ranges[0][0] == 0
+    assert gated == 0
+    assert {last - first for first, last in ranges} == {round(length * rate)}
+    assert all(abs(first - number * step * rate) <= 0.5 for number, (first, _) in enumerate(ranges))
+    assert ranges[-1][1] <= seconds * rate < ranges[-1][1] + step * rate + 1
+
+
+def test_the_gate_leaves_out_where_the_machine_is_off(tmp_path: Path) -> None:
+    level = np.repeat([0.0, 1, 0, 1, 0, 1, 0], [int(s * RATE) for s in (3, 4, 1.5, 4, 5, 3, 2.05)])
+    path = write(tmp_path / "a.wav", (tone(1000, RATE, 22.55) * level).astype(np.float32))
+    ranges, gated = audio.slices(path, settings(), config.Slice(length=2.0), config.Gate(level=-20.0, hold=2.0))
+    starts = [3, 5, 7, 9, 17.5]
+    assert ranges == [(int(s * RATE), int((s + 2) * RATE)) for s in starts]
+    assert gated == pytest.approx(3 + 5 + 2.05, abs=0.1)
+
+
+@pytest.mark.parametrize(("level", "slices"), [(-9.0, 0), (-9.1, 1)])
+def test_the_level_is_that_of_full_scale(tmp_path: Path, level: float, slices: int) -> None:
+    """A sine of amplitude 0.5 has an RMS level of -9.03 dB."""
+    path = write(tmp_path / "a.wav", tone(1000, RATE, 2.0), subtype="FLOAT")
+    ranges, _ = audio.slices(path, settings(), config.Slice(length=2.0), config.Gate(level=level))
+    assert len(ranges) == slices
+
+
+def test_the_gate_listens_to_the_channel_in_use(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", np.stack([tone(1000, RATE, 2.0), noise(2 * RATE) * 1e-4], axis=1))
+    gate, slicing = config.Gate(level=-40.0), config.Slice(length=1.0)
+    assert len(audio.slices(path, settings(channel=0), slicing, gate)[0]) == 2
+    assert audio.slices(path, settings(channel=1), slicing, gate) == ([], 2.0)
+
+
+def test_slices_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", noise(RATE))
+    with pytest.raises(InputError, match=r"a\.wav: 1 s are shorter than slice\.length 2 s"):
+        audio.slices(path, settings(), config.Slice(length=2.0), config.Gate())
+    with pytest.raises(InputError, match=r"gate\.level is set and slice\.length is not"):
+        audio.slices(path, settings(), config.Slice(), config.Gate(level=-40.0))

@@ -1,0 +1,270 @@
+from __future__ import annotations
+
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from offnote import cache
+from offnote.cache import CachedClip, Entry
+from offnote.errors import InputError
+
+SETTINGS = {"audio": {"sample_rate": 16000, "channel": 0}, "features": {"n_mels": 8, "f_max": None, "power": 2.0}}
+MELS = 8
+
+
+def clip(entry: Entry, frames: int, seed: int = 0) -> CachedClip:
+    values = np.random.default_rng(seed).standard_normal((frames, MELS)).astype(np.float32)
+    return CachedClip(entry, hashlib.sha256(entry.path.encode()).hexdigest(), frames * 512, values)
+
+
+def some_clips(count: int = 6) -> list[CachedClip]:
+    return [clip(Entry(f"fan/train/{n:04}.wav", "train", "source"), 100 + n, n) for n in range(count)]
+
+
+def write(path: Path, clips: Sequence[CachedClip], **more: Any) -> Path:
+    cache.write(path, clips, SETTINGS, n_mels=MELS, **more)
+    return path
+
+
+@st.composite
+def entries(draw: st.DrawFn) -> Entry:
+    path = draw(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20))
+    split = draw(st.sampled_from(cache.SPLITS))
+    domain = draw(st.sampled_from(["", "source", "target"])) if split == "train" else ""
+    start = draw(st.none() | st.floats(0, 3600))
+    return Entry(path, split, domain, start, None if start is None else start + 10)
+
+
+@settings(max_examples=40, deadline=None)
+@given(drawn=st.lists(st.tuples(entries(), st.integers(1, 700)), min_size=1, max_size=6))
+def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[Entry, int]]) -> None:
+    clips = [clip(entry, frames, seed) for seed, (entry, frames) in enumerate(drawn)]
+    with cache.read(write(tmp_path_factory.mktemp("cache") / "id_00.h5", clips)) as found:
+        assert found.entries == [one.entry for one in clips]
+        assert found.sha256 == [one.sha256 for one in clips]
+        assert found.settings == SETTINGS
+        assert found.n_mels == MELS
+        assert found.offsets.tolist() == np.cumsum([0] + [len(one.frames) for one in clips]).tolist()
+        for index, one in enumerate(clips):
+            assert np.array_equal(found.clip(index), one.frames)
+
+
+@pytest.fixture(scope="module")
+def six_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("cache") / "id_00.h5", some_clips(6))
+
+
+@given(indices=st.lists(st.integers(0, 5), max_size=12))
+def test_many_clips_are_read_as_one_by_one(six_clips: Path, indices: list[int]) -> None:
+    clips = some_clips(6)
+    with cache.read(six_clips) as found:
+        frames, offsets = found.clips(indices)
+    assert offsets.tolist() == np.cumsum([0] + [len(clips[index].frames) for index in indices]).tolist()
+    assert np.array_equal(frames, np.concatenate([np.empty((0, MELS)), *(clips[index].frames for index in indices)]))
+
+
+def test_the_file_holds_what_the_format_says_and_nothing_else(tmp_path: Path) -> None:
+    clips = [*some_clips(), clip(Entry("fan/test/0000.wav", "test", start=1.0, end=2.0), 31)]
+    with h5py.File(write(tmp_path / "id_00.h5", clips, computed_on="cuda", gated_seconds=1.5)) as file:
+        assert set(file) == {"frames", "clips"}
+        assert set(file["clips"]) == {"path", "offset", "split", "domain", "sha256", "samples", "start", "end"}
+        assert dict(file.attrs) == {
+            "format": "offnote-features",
+            "format_version": 1,
+            "features": '{"audio":{"channel":0,"sample_rate":16000},"features":{"f_max":null,"n_mels":8,"power":2.0}}',
+            "inputs_sha256": cache.inputs_sha256([one.entry for one in clips], [one.sha256 for one in clips]),
+            "computed_on": "cuda",
+            "gated_seconds": 1.5,
+            "complete": 1,
+        }
+        frames = file["frames"]
+        assert (frames.chunks, frames.fletcher32, frames.compression) == ((256, MELS), True, None)
+        assert np.isnan(file["clips/start"][:-1]).all()
+        assert file["clips/start"][-1] == 1.0
+        assert h5py.check_string_dtype(file["clips/path"].dtype).encoding == "utf-8"
+        for item in [file, file["clips"], frames, *file["clips"].values()]:
+            assert h5py.h5g.get_objinfo(item.id).mtime == 0
+
+
+def test_without_slices_there_is_no_start_or_end(tmp_path: Path) -> None:
+    with h5py.File(write(tmp_path / "id_00.h5", some_clips())) as file:
+        assert not {"start", "end"} & set(file["clips"])
+
+
+def test_a_rewrite_gives_the_same_bytes(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.h5", some_clips(40)).read_bytes()
+    assert write(tmp_path / "b.h5", some_clips(40)).read_bytes() == first
+    assert write(tmp_path / "a.h5", some_clips(40)).read_bytes() == first
+
+
+def test_half_precision_rounds_to_the_nearest(tmp_path: Path) -> None:
+    clips = some_clips()
+    with cache.read(write(tmp_path / "id_00.h5", clips, dtype="float16")) as found:
+        assert found.dtype == np.float16
+        assert np.array_equal(found.clip(3), clips[3].frames.astype(np.float16))
+
+
+def test_the_hash_of_the_inputs_knows_every_field() -> None:
+    entry = Entry("a.wav", "train")
+    variants = [entry, Entry("b.wav", "train"), Entry("a.wav", "test"), replace(entry, domain="target")]
+    variants += [replace(entry, start=0.0, end=1.0), replace(entry, start=0.0, end=2.0)]
+    hashes = {cache.inputs_sha256([variant], [sha256]) for variant in variants for sha256 in ("0", "1")}
+    assert len(hashes) == 2 * len(variants)
+
+
+def test_an_error_half_way_leaves_no_file(tmp_path: Path) -> None:
+    def failing() -> Iterator[CachedClip]:
+        yield from some_clips()
+        raise InputError("a.wav: broken")
+
+    with pytest.raises(InputError, match="broken"):
+        cache.write(tmp_path / "id_00.h5", failing(), SETTINGS, n_mels=MELS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_refuses_what_makes_no_cache(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no clip"):
+        write(tmp_path / "id_00.h5", [])
+    with pytest.raises(InputError, match=r"a\.wav: 3 frames of 5 values; it takes one or more of 8"):
+        write(tmp_path / "id_00.h5", [CachedClip(Entry("a.wav", "train"), "", 1, np.zeros((3, 5), np.float32))])
+
+
+@pytest.mark.parametrize(
+    ("fields", "sentence"),
+    [
+        ({"split": "validation"}, "split is 'validation'"),
+        ({"split": "test", "domain": "target"}, "a test clip may not carry a domain"),
+        ({"split": "test", "start": 1.0}, "both start and end"),
+    ],
+)
+def test_an_entry_holds_nothing_it_must_not(fields: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        Entry("a.wav", **fields)
+
+
+def foreign_cache(path: Path) -> Path:
+    """Make the least that another program has to write."""
+    with h5py.File(path, "w") as file:
+        file["frames"] = np.arange(80, dtype=np.float32).reshape(10, MELS)
+        file["clips/path"] = ["a.wav", "ä.wav"]
+        file["clips/offset"] = np.array([0, 4, 10], dtype=np.int32)
+        file["clips/split"] = ["train", "test"]
+        file.attrs.update({"format": "offnote-features", "format_version": 1, "features": "{}", "complete": 1})
+    return path
+
+
+def test_a_cache_of_another_program_is_read(tmp_path: Path) -> None:
+    with cache.read(foreign_cache(tmp_path / "id_00.h5")) as found:
+        assert found.entries == [Entry("a.wav", "train"), Entry("ä.wav", "test")]
+        assert found.clip(1)[0, 0] == 4 * MELS
+        assert found.sha256 == ["", ""]
+        assert found.inputs_sha256 == cache.inputs_sha256(found.entries, found.sha256)
+
+
+def change(name: str, value: Any) -> Callable[[h5py.File], None]:
+    def changed(file: h5py.File) -> None:
+        del file[name]
+        file[name] = value
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda file: file.attrs.update(format="wav"), "its format is 'wav'"),
+        (lambda file: file.attrs.update(format_version=2), "format_version is 2"),
+        (lambda file: file.attrs.pop("complete"), "not written to its end"),
+        (lambda file: file.attrs.pop("features"), "'features'.* is missing"),
+        (lambda file: file.attrs.update(features="{"), "damaged"),
+        (lambda file: file.attrs.update(inputs_sha256="0"), "contradicts its inputs_sha256"),
+        (lambda file: file.pop("frames"), "frames missing"),
+        (lambda file: file["clips"].pop("split"), "clips/split missing"),
+        (change("frames", np.zeros((10, MELS), np.int16)), "float32 or float16"),
+        (change("frames", np.zeros(10, np.float32)), r"must be \(total, mels\)"),
+        (change("clips/offset", [0, 4, 11]), "grow from 0 to the 10 frames"),
+        (change("clips/offset", [1, 4, 10]), "grow from 0 to the 10 frames"),
+        (change("clips/offset", [0, 12, 10]), "grow from 0 to the 10 frames"),
+        (change("clips/offset", [0, 10]), r"/clips/offset has shape \(2,\)"),
+        (change("clips/split", ["train", "eval"]), "split is 'eval'"),
+        (change("clips/domain", ["source", "target"]), "test clip may not carry a domain"),
+    ],
+)
+def test_a_cache_that_contradicts_itself_is_refused(
+    tmp_path: Path, damage: Callable[[h5py.File], None], sentence: str
+) -> None:
+    path = foreign_cache(tmp_path / "id_00.h5")
+    with h5py.File(path, "a") as file:
+        if "clips/domain" not in file:
+            file["clips/domain"] = ["", ""]
+        damage(file)
+    with pytest.raises(InputError, match=sentence):
+        cache.read(path)
+
+
+def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "id_00.h5"
+    with pytest.raises(InputError, match=r"id_00\.h5: there is no such feature cache"):
+        cache.read(path)
+    path.write_bytes(b"RIFF" * 500)
+    with pytest.raises(InputError, match=r"id_00\.h5: not a feature cache, or damaged"):
+        cache.read(path)
+    whole = write(path, some_clips()).read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"id_00\.h5: not a feature cache, or damaged .*truncated"):
+        cache.read(path)
+
+
+def flip(path: Path, place: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_flipped_byte_is_noticed(tmp_path: Path) -> None:
+    clips = some_clips()
+    path = write(tmp_path / "id_00.h5", clips)
+    flip(path, path.read_bytes().index(clips[0].frames[5].tobytes()))
+    with cache.read(path) as found:
+        with pytest.raises(InputError, match=r"id_00\.h5: .*damaged"):
+            found.clip(0)
+        with pytest.raises(InputError, match=r"id_00\.h5: .*damaged"):
+            found.clips([3, 0])
+        assert np.array_equal(found.clip(5), clips[5].frames)
+
+
+def test_a_flipped_byte_in_the_list_of_clips_is_noticed(tmp_path: Path) -> None:
+    path = write(tmp_path / "id_00.h5", some_clips())
+    flip(path, path.read_bytes().index(b"fan/train/0003.wav"))
+    with pytest.raises(InputError, match=r"id_00\.h5: .*damaged"):
+        cache.read(path)
+
+
+def test_a_file_under_write_is_named(tmp_path: Path) -> None:
+    path = foreign_cache(tmp_path / "id_00.h5")
+    with path.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match=r"id_00\.h5: another program is writing this file"):
+            cache.read(path)
+
+
+def test_other_settings_are_named_key_by_key(tmp_path: Path) -> None:
+    found = cache.read(write(tmp_path / "id_00.h5", some_clips()))
+    cache.check_settings(found, SETTINGS)
+    wanted = {"audio": {"sample_rate": 8000, "channel": 0}, "features": {"n_mels": 8, "f_max": 4000.0}, "slice": {}}
+    with pytest.raises(InputError) as caught:
+        cache.check_settings(found, wanted)
+    sentence = str(caught.value)
+    assert "audio.sample_rate is 16000 there and 8000 here" in sentence
+    assert "features.f_max is null there and 4000.0 here" in sentence
+    assert "features.power is 2.0 there and missing here" in sentence
+    assert "channel" not in sentence
+    assert "n_mels" not in sentence

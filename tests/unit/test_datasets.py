@@ -1,0 +1,112 @@
+"""Layouts: what paths say of clips."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from offnote.datasets import find_recordings, layout_names, load_clips, parse_paths
+from offnote.errors import InputError
+
+
+def touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def mimii(machine: str, normal: int, abnormal: int) -> list[str]:
+    return [f"{machine}/normal/{n:08d}.wav" for n in range(normal)] + [
+        f"{machine}/abnormal/{n:08d}.wav" for n in range(abnormal)
+    ]
+
+
+def test_mimii_tests_as_many_normal_clips_as_there_are_abnormal_ones(tmp_path: Path) -> None:
+    clips = load_clips(touch(tmp_path, *mimii("0_dB_fan/fan/id_00", 10, 3), *mimii("0_dB_fan/fan/id_02", 4, 0)))
+    counts = Counter((clip.machine_id, clip.split, clip.label) for clip in clips)
+    assert counts == {
+        ("id_00", "train", "normal"): 7,
+        ("id_00", "test", "normal"): 3,
+        ("id_00", "test", "anomaly"): 3,
+        ("id_02", "train", "normal"): 4,
+    }
+    tested = [clip.path for clip in clips if clip.split == "test" and clip.label == "normal"]
+    assert tested == [f"0_dB_fan/fan/id_00/normal/{n:08d}.wav" for n in range(3)]
+
+
+@pytest.mark.parametrize("below", ["", "0_dB_fan", "0_dB_fan/fan", "0_dB_fan/fan/id_00"])
+def test_any_folder_above_the_clips_may_be_named(tmp_path: Path, below: str) -> None:
+    touch(tmp_path, *mimii("0_dB_fan/fan/id_00", 4, 1))
+    clips = load_clips(tmp_path / below, "mimii")
+    assert {(clip.machine_type, clip.machine_id) for clip in clips} == {("fan", "id_00")}
+    assert all((tmp_path / below / clip.path).is_file() for clip in clips)
+
+
+def test_two_signal_to_noise_ratios_side_by_side_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, *mimii("0_dB_fan/fan/id_00", 4, 1), *mimii("6_dB_fan/fan/id_00", 4, 1))
+    with pytest.raises(InputError, match="fan/id_00 is there more than once"):
+        load_clips(tmp_path)
+
+
+def test_dcase2020_development_and_evaluation_sets() -> None:
+    paths = [
+        "fan/train/normal_id_00_00000000.wav",
+        "fan/test/normal_id_00_00000000.wav",
+        "fan/test/anomaly_id_00_00000001.wav",
+        "fan/test/id_01_00000000.wav",
+    ]
+    clips = parse_paths(Path("/data"), paths, "auto")
+    assert [(clip.machine_id, clip.split, clip.label) for clip in clips] == [
+        ("id_00", "train", "normal"),
+        ("id_00", "test", "anomaly"),
+        ("id_00", "test", "normal"),
+        ("id_01", "test", ""),
+    ]
+
+
+def test_recordings_that_do_not_fit_are_counted_and_one_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, *mimii("fan/id_00", 4, 1), "fan/notes.wav")
+    with pytest.raises(InputError, match=r"1 of 6 recordings do not fit the layout mimii, fan/notes\.wav"):
+        load_clips(tmp_path)
+
+
+def test_hidden_files_and_other_files_do_not_count(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav", "b.FLAC", ".c.wav", "._a.wav", ".hidden/d.wav", "readme.txt")
+    assert find_recordings(tmp_path) == ["a.wav", "b.FLAC"]
+
+
+@pytest.mark.parametrize("path", ["missing", "file.txt"])
+def test_a_path_that_is_nothing(tmp_path: Path, path: str) -> None:
+    touch(tmp_path, "file.txt")
+    with pytest.raises(InputError, match="neither a folder nor a sample sheet"):
+        load_clips(tmp_path / path)
+
+
+def test_an_empty_folder(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no recordings"):
+        load_clips(tmp_path)
+
+
+def test_an_unknown_layout(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"auto or one of {', '.join(layout_names())}"):
+        load_clips(touch(tmp_path, "a.wav"), "dcase1999")
+
+
+def test_names_that_cannot_be_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="'my fan' cannot be a folder's name"):
+        load_clips(touch(tmp_path, *mimii("my fan/id_00", 2, 1)))
+
+
+def test_a_sheet_with_a_missing_file(tmp_path: Path) -> None:
+    sheet = touch(tmp_path, "a.wav") / "sheet.tsv"
+    rows = "a.wav\tfan\tid_00\ttrain\nb.wav\tfan\tid_00\ttest\n"
+    sheet.write_text("path\tmachine_type\tmachine_id\tsplit\n" + rows, encoding="utf-8")
+    with pytest.raises(InputError, match=r"there is no file b\.wav"):
+        load_clips(sheet)
+
+
+def test_real_clips(shared_data: Path) -> None:
+    clips = load_clips(shared_data / "dcase2020")
+    assert Counter(clip.split for clip in clips) == {"train": 75, "test": 36}

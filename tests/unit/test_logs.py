@@ -1,0 +1,60 @@
+"""A job's log holds its whole story; the screen shows one sentence."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from offnote import logs
+
+JOB = """
+import ctypes, logging, sys
+from offnote.errors import InputError
+from offnote.logs import job_log, log
+with job_log(sys.argv[1], "features fan/id_00"):
+    log.info("32 clips")
+    print("printed")
+    ctypes.CDLL(None).puts(b"from a C library")
+    ctypes.CDLL(None).fflush(None)
+    {end}
+"""
+
+
+def run(log: Path, end: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", JOB.format(end=end), str(log)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_everything_lands_in_the_log(tmp_path: Path) -> None:
+    done = run(tmp_path / "logs" / "job.log", "pass")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    text = (tmp_path / "logs" / "job.log").read_text()
+    for part in ("features fan/id_00 starts", "32 clips", "printed", "from a C library", "is done after"):
+        assert part in text
+
+
+def test_a_mistake_of_the_user_is_one_sentence_on_the_screen(tmp_path: Path) -> None:
+    done = run(tmp_path / "job.log", "raise InputError('a.wav: is empty; record it again')")
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"offnote: features fan/id_00: a.wav: is empty; record it again (log: {tmp_path / 'job.log'})\n"
+    )
+    assert "Traceback" in (tmp_path / "job.log").read_text()
+
+
+def test_any_other_error_is_named(tmp_path: Path) -> None:
+    done = run(tmp_path / "job.log", "1 / 0")
+    assert done.returncode == 1
+    assert "ZeroDivisionError: division by zero" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_long_steps_show_a_count(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    seconds = iter([0.0, 2.0, 6.0, 7.0, 8.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    with caplog.at_level("INFO", logger="offnote"):
+        assert list(logs.progress("abc", 3, "clips")) == ["a", "b", "c"]
+    assert caplog.messages == ["clips: 2 of 3 after 6 s", "clips: 3 of 3, all after 8 s"]

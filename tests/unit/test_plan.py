@@ -1,0 +1,125 @@
+"""What there is to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from offnote.errors import InputError
+from offnote.plan import Batch, Machine, batches, plan
+
+HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
+
+
+def sheet(folder: Path, *rows: str) -> dict[str, Any]:
+    """Write a sheet with rows such as 'fan id_00 train normal', one clip each, and return its dataset section."""
+    lines = []
+    for number, row in enumerate(rows):
+        (folder / f"{number}.wav").touch()
+        lines.append("\t".join([f"{number}.wav", *row.split(" ")]))
+    (folder / "sheet.tsv").write_text(HEADER + "\n".join(lines) + "\n", encoding="utf-8")
+    return {"name": "mine", "path": str(folder / "sheet.tsv")}
+
+
+ROWS = ("fan id_00 train normal", "fan id_02 test normal", "pump id_00 train normal", "valve id_00 test anomaly")
+FAN_0, FAN_2, PUMP, VALVE = (Machine(*row.split(" ")[:2]) for row in ROWS)
+
+
+def test_one_scope_per_machine(tmp_path: Path) -> None:
+    run = plan({"dataset": sheet(tmp_path, *ROWS)})["demo"]
+    assert run.machines == [FAN_0, FAN_2, PUMP, VALVE]
+    assert run.scopes == {FAN_0: [FAN_0], PUMP: [PUMP]}
+    assert run.scored_machines == [FAN_0, PUMP]
+    assert run.status(VALVE) == "no training clips"
+    assert run.status(FAN_0) == ""
+
+
+def test_one_scope_per_type_scores_its_machines_without_training_clips(tmp_path: Path) -> None:
+    run = plan({"dataset": sheet(tmp_path, *ROWS), "model": {"scope": "type"}})["demo"]
+    assert run.scopes == {Machine("fan", "all"): [FAN_0, FAN_2], Machine("pump", "all"): [PUMP]}
+    assert run.training_machines(Machine("fan", "all")) == [FAN_0]
+    assert run.scored_machines == [FAN_0, FAN_2, PUMP]
+
+
+def test_one_scope_for_the_set(tmp_path: Path) -> None:
+    run = plan({"dataset": sheet(tmp_path, *ROWS), "model": {"scope": "set"}})["demo"]
+    assert run.scopes == {Machine("all", "all"): [FAN_0, FAN_2, PUMP, VALVE]}
+
+
+def test_some_machines_only(tmp_path: Path) -> None:
+    dataset = sheet(tmp_path, *ROWS)
+    assert plan({"dataset": {**dataset, "machines": ["fan"]}})["demo"].machines == [FAN_0, FAN_2]
+    assert plan({"dataset": {**dataset, "machines": ["*/id_00"]}})["demo"].machines == [FAN_0, PUMP, VALVE]
+    with pytest.raises(InputError, match=r"dataset\.machines: 'fam' is none of fan/id_00"):
+        plan({"dataset": {**dataset, "machines": ["fam"]}})
+
+
+def test_nothing_to_learn_from(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no machine has training clips"):
+        plan({"dataset": sheet(tmp_path, "fan id_00 test normal")})
+
+
+def test_feature_key_names_every_setting_that_matters_and_no_other() -> None:
+    key = plan({})["demo"].feature_key
+    assert len(key) == 12
+    for same in ({"training": {"epochs": 3}}, {"device": "cpu"}, {"seed": 3}, {"window": {"frames": 3}}):
+        assert plan(same)["demo"].feature_key == key
+    others: list[dict[str, Any]] = [
+        {"features": {"power": 1.0}},
+        {"features": {"dtype": "float16"}},
+        {"audio": {"channel": 1}},
+        {"audio": {"channel": "mean"}},
+        {"slice": {"length": 5.0}},
+        {"slice": {"length": 5.0}, "gate": {"level": -50.0}},
+    ]
+    assert len({plan(other)["demo"].feature_key for other in others} | {key}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"demo": {"train": 3}}, "demo holds for all runs together"),
+        ({"jobs": {"machines": 3}}, "jobs holds for all runs together"),
+        ({"dataset": {"name": "demo", "layout": "mimii"}}, "already stands for other recordings"),
+    ],
+)
+def test_what_runs_share(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InputError, match=f"run b: .*{sentence}"):
+        plan({"runs": {"b": changes}})
+
+
+def test_an_unknown_aggregator_is_found_before_any_job() -> None:
+    with pytest.raises(
+        InputError, match=r"evaluate\.aggregator: 'q95' is none of mean, median, std, max, q75, q90, q99"
+    ):
+        plan({"evaluate": {"aggregator": "q95"}})
+    assert plan({"evaluate": {"aggregator": "q95"}, "scores": {"quantiles": [0.95]}})
+
+
+def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:
+    [batch] = batches("score", [({"run": "a"}, [FAN_0, PUMP])], 1)
+    assert batch.name == "score"
+    assert batch.all("{run}/{machine_type}/{machine_id}") == ["{run}/{machine_type}/{machine_id}"]
+    wildcards = {"run": "a", "machine_type": "fan", "machine_id": "id_00"}
+    assert batch.each(lambda known, machine: f"{known['run']} {machine}")(wildcards) == ["a fan/id_00"]
+
+
+def test_batches_cover_every_member_once() -> None:
+    groups = [({"run": "a"}, [FAN_0, FAN_2, PUMP]), ({"run": "b"}, [FAN_0])]
+    made = batches("score", groups, 2)
+    assert [batch.name for batch in made] == ["score_a_0", "score_a_1", "score_b_0"]
+    assert [path for batch in made for path in batch.all("{run}/{machine_type}/{machine_id}/{trial}")] == [
+        "a/fan/id_00/{trial}",
+        "a/fan/id_02/{trial}",
+        "a/pump/id_00/{trial}",
+        "b/fan/id_00/{trial}",
+    ]
+    assert made[0].together(lambda known, machine: [known["run"], str(machine)])({}) == [
+        "a",
+        "fan/id_00",
+        "a",
+        "fan/id_02",
+    ]
+    assert made[0].one("logs/{run}/{machine_type}/{machine_id}") == "logs/a/batch/score_a_0"
+    assert Batch("x", {}).title == "{wildcards.machine_type}/{wildcards.machine_id}"

@@ -1,0 +1,39 @@
+"""What is written down about the configuration says what the classes say."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import yaml
+from offnote.config import ROOT, Section, Settings, resolve
+from offnote.reference import generated_files
+
+
+@pytest.mark.parametrize("name", sorted(generated_files()))
+def test_the_committed_file_is_the_generated_one(name: str) -> None:
+    assert (ROOT / name).read_text(encoding="utf-8") == generated_files()[name], "run `make reference`"
+
+
+def test_the_commented_keys_are_keys_at_their_values() -> None:
+    text = re.sub(r"(?m)^#(?! \S|$)", "", generated_files()["config/config.yaml"])
+    config = yaml.safe_load(text)
+    assert config.pop("runs") == {"longer": {"training": {"epochs": 100}}}
+    assert resolve(config) == resolve({})
+
+
+def test_every_key_is_explained() -> None:
+    text = generated_files()["config/README.md"]
+    for name, field in Settings.model_fields.items():
+        kind = field.annotation
+        keys = kind.model_fields if isinstance(kind, type) and issubclass(kind, Section) else {"": field}
+        for key, inner in keys.items():
+            assert f"| `{name}.{key}`".replace(".`", "`") in text
+            assert inner.description
+
+
+def test_the_schema_asks_for_nothing_and_knows_every_section() -> None:
+    schema = json.loads(generated_files()["workflow/schemas/config.schema.json"])
+    assert set(schema["properties"]) == set(Settings.model_fields) | {"runs"}
+    assert '"required"' not in generated_files()["workflow/schemas/config.schema.json"]

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from offnote import cache, scores
+from offnote.cache import CachedClip, Entry
+from offnote.config import Model, Training, Window
+from offnote.detectors import fit_scope, read_card
+from offnote.errors import InputError
+from offnote.scoring import CLIPS_PER_READ, score_machine
+
+MELS, SIZE = 4, 3
+SETTINGS = {"features": {"n_mels": MELS, "power": 2.0}}
+ENTRIES = [
+    Entry("test/a.wav", "test"),
+    *(Entry(f"train/{i}.wav", "train") for i in range(CLIPS_PER_READ)),
+    Entry("supplemental/s.wav", "supplemental"),
+    Entry("test/long.wav", "test", start=0.0, end=2.0),
+    Entry("test/long.wav", "test", start=2.0, end=4.0),
+]
+
+
+def made_cache(
+    path: Path,
+    entries: Sequence[Entry] = ENTRIES,
+    settings: dict[str, Any] = SETTINGS,
+    mels: int = MELS,
+    frames: int = 10,
+) -> Path:
+    clips = []
+    for entry in entries:
+        rng = np.random.default_rng(list(str(entry).encode()))
+        values = rng.normal(size=(frames + len(entry.path) % 3, mels)).astype(np.float32)
+        clips.append(CachedClip(entry, "", 0, values))
+    cache.write(path, clips, settings, n_mels=mels)
+    return path
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    fit_scope(
+        [made_cache(tmp_path / "fan" / "id_00.h5")],
+        tmp_path / "model",
+        window=Window(frames=SIZE),
+        model=Model(
+            scope="machine",
+            hidden=[8, 2, 8],
+            batch_norm=True,
+            batch_norm_momentum=0.01,
+            batch_norm_epsilon=1e-3,
+            initialisation="torch",
+        ),
+        training=Training(epochs=1, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2),
+        seed=0,
+        trial=0,
+        scope="fan/id_00",
+        device="cpu",
+        require_gpu=False,
+    )
+    return tmp_path / "model"
+
+
+def score(features: Path, model: Path, output: Path) -> scores.ScoreTable:
+    score_machine(
+        features,
+        model,
+        output,
+        sidecar=output.with_suffix(".json"),
+        quantiles=[0.9],
+        threads=1,
+        device="cpu",
+        require_gpu=False,
+    )
+    return scores.read(output)
+
+
+def test_every_clip_is_scored_in_the_order_of_the_cache(tmp_path: Path, model: Path) -> None:
+    table = score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
+    assert table.clips() == [(entry.path, entry.start, entry.end) for entry in ENTRIES]
+    assert list(table.statistics) == ["mean", "median", "std", "max", "q90"]
+    held_out = {clip.path for clip in read_card(model).held_out}
+    assert len(held_out) == round(0.2 * CLIPS_PER_READ)
+    for entry, split in zip(ENTRIES, table.split, strict=True):
+        assert split == ("validation" if entry.path in held_out else entry.split)
+
+
+def test_scores_do_not_depend_on_the_other_clips_or_their_order(tmp_path: Path, model: Path) -> None:
+    whole = score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
+    some = [ENTRIES[place] for place in (35, 0, 20, 3)]
+    part = score(made_cache(tmp_path / "fan" / "part.h5", some), model, tmp_path / "part.csv")
+    row_of = {clip: row for row, clip in enumerate(whole.clips())}
+    rows = [row_of[clip] for clip in part.clips()]
+    for name, column in part.statistics.items():
+        assert column.tobytes() == whole.statistics[name][rows].tobytes()
+
+
+def test_reruns_write_the_same_bytes(tmp_path: Path, model: Path) -> None:
+    for name in ("first", "second"):
+        score(tmp_path / "fan" / "id_00.h5", model, tmp_path / f"{name}.csv")
+    for suffix in (".csv", ".json"):
+        assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
+
+
+def test_the_sidecar_names_the_model_and_the_inputs(tmp_path: Path, model: Path) -> None:
+    score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
+    about = json.loads((tmp_path / "scores.json").read_text())
+    assert about["model"] == read_card(model).weights_sha256
+    assert about["inputs_sha256"] == cache.read(tmp_path / "fan" / "id_00.h5").inputs_sha256
+    assert about["device"]["type"] == "cpu"
+    assert "torch" in about["versions"]
+    assert str(tmp_path) not in json.dumps(about)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"settings": {"features": {"n_mels": MELS, "power": 1.0}}}, "features.power is 1.0 there and 2.0 here"),
+        ({"mels": 5}, "5 mel bands, and the model of fan/id_00 has 4"),
+        ({"entries": [Entry("test/abc.wav", "test")], "frames": 2}, r"clip test/abc.wav has 2 frames"),
+    ],
+)
+def test_features_that_do_not_fit_the_model_are_refused(
+    tmp_path: Path, model: Path, changes: dict[str, Any], message: str
+) -> None:
+    other = made_cache(tmp_path / "fan" / "other.h5", **changes)
+    with pytest.raises(InputError, match=message):
+        score(other, model, tmp_path / "scores.csv")
+    assert not (tmp_path / "scores.csv").exists()

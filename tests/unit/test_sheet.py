@@ -1,0 +1,67 @@
+"""The first sample sheet."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from offnote.datasets import load_clips
+from offnote.errors import InputError
+from offnote.sheet import guess_clips, write_sheet
+
+
+def touch(root: Path, *paths: str) -> Path:
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+    return root
+
+
+def guessed(root: Path) -> Counter[tuple[str, str, str, str]]:
+    return Counter((clip.machine_type, clip.machine_id, clip.split, clip.label) for clip in guess_clips(root))
+
+
+def test_a_folder_of_normal_recordings(tmp_path: Path) -> None:
+    root = touch(tmp_path / "pump", *(f"{n}.wav" for n in range(8)))
+    assert guessed(root) == {("pump", "id_00", "train", ""): 6, ("pump", "id_00", "test", ""): 2}
+
+
+def test_normal_and_new_recordings(tmp_path: Path) -> None:
+    root = touch(tmp_path / "pump", "normal/1.wav", "normal/2.wav", "new/3.wav")
+    assert guessed(root) == {("pump", "id_00", "train", "normal"): 2, ("pump", "id_00", "test", ""): 1}
+
+
+def test_neighbours_of_a_healthy_folder_are_faults(tmp_path: Path) -> None:
+    root = touch(
+        tmp_path / "bldc", *(f"Healthy/M1/{n}.wav" for n in range(6)), "Bearing/M1/1.wav", "Propeller/M1/1.wav"
+    )
+    assert guessed(root) == {
+        ("bldc", "M1", "train", "normal"): 4,
+        ("bldc", "M1", "test", "normal"): 2,
+        ("bldc", "M1", "test", "anomaly"): 2,
+    }
+
+
+def test_names_that_say_everything(tmp_path: Path) -> None:
+    names = ["fan/train/normal_id_00_1.wav", "fan/test/normal_id_00_2.wav", "fan/test/anomaly_id_00_3.wav"]
+    assert guessed(touch(tmp_path, *names)) == {
+        ("fan", "id_00", "train", "normal"): 1,
+        ("fan", "id_00", "test", "normal"): 1,
+        ("fan", "id_00", "test", "anomaly"): 1,
+    }
+
+
+def test_the_sheet_is_read_back(tmp_path: Path) -> None:
+    root = touch(tmp_path / "Halle Süd", *(f"normal {n}.wav" for n in range(4)))
+    write_sheet(root, tmp_path / "elsewhere" / "sheet.tsv")
+    clips = load_clips(tmp_path / "elsewhere" / "sheet.tsv")
+    assert [clip.path for clip in clips if clip.split == "train"] == [
+        f"../Halle Süd/normal {number}.wav" for number in range(3)
+    ]
+
+
+def test_a_sheet_is_never_overwritten(tmp_path: Path) -> None:
+    root = touch(tmp_path, "a.wav", "sheet.tsv")
+    with pytest.raises(InputError, match="there already"):
+        write_sheet(root, root / "sheet.tsv")

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from offnote import cache, training
+from offnote.cache import CachedClip, Entry, FeatureCache
+from offnote.config import Model, Training
+from offnote.errors import InputError
+from offnote.models import Autoencoder
+from offnote.training import Adam, State, WindowSource, fit, held_out, start, window_sources
+from torch import nn
+
+MELS, SIZE = 3, 4
+CPU = torch.device("cpu")
+RECIPE = Training(epochs=3, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.1)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def made_cache(path: Path, lengths: Sequence[int], dtype: str = "float32", scale: float = 1.0) -> FeatureCache:
+    rng = np.random.default_rng(len(lengths))
+    clips = [
+        CachedClip(
+            Entry(f"{path.stem}/{i}.wav", "train"), "", 0, scale * rng.normal(size=(length, MELS)).astype(np.float32)
+        )
+        for i, length in enumerate(lengths)
+    ]
+    cache.write(path, clips, {}, n_mels=MELS, dtype="float16" if dtype == "float16" else "float32")
+    return cache.read(path)
+
+
+def network(batch_norm: bool = False, seed: int = 0) -> Autoencoder:
+    settings = Model(
+        scope="machine",
+        hidden=[8, 2, 8],
+        batch_norm=batch_norm,
+        batch_norm_momentum=0.01,
+        batch_norm_epsilon=1e-3,
+        initialisation="keras",
+    )
+    return Autoencoder(MELS * SIZE, settings, generator(seed))
+
+
+def all_windows(caches: Sequence[FeatureCache], clips: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Cut the windows out in a plain loop."""
+    found = []
+    for number, clip in clips:
+        frames = caches[number].clip(clip).astype(np.float32)
+        found += [frames[first : first + SIZE].tobytes() for first in range(len(frames) - SIZE + 1)]
+    return found
+
+
+@given(
+    st.integers(0, 40),
+    st.integers(0, 5),
+    st.floats(0, 0.99),
+    st.integers(0, 2**63 - 1),
+)
+def test_held_out_clips_are_training_clips_never_none_and_never_all(
+    train: int, test: int, fraction: float, seed: int
+) -> None:
+    entries = [Entry(f"test{i}", "test") for i in range(test)] + [Entry(f"{i}", "train") for i in range(train)]
+    chosen = held_out(entries, fraction, seed)
+    assert chosen == sorted(set(chosen)) == held_out(entries, fraction, seed)
+    assert all(entries[index].split == "train" for index in chosen)
+    assert len(chosen) <= max(0, train - 1)
+    assert bool(chosen) == (fraction > 0 and train >= 2)
+    if chosen:
+        assert len(chosen) == min(max(1, round(fraction * train)), train - 1)
+
+
+def test_seeds_hold_out_different_clips() -> None:
+    entries = [Entry(f"{i}", "train") for i in range(64)]
+    assert len({tuple(held_out(entries, 0.1, seed)) for seed in range(20)}) == 20
+
+
+def test_slices_of_a_recording_stay_together_if_there_are_several_recordings() -> None:
+    def slices(path: str) -> list[Entry]:
+        return [Entry(path, "train", start=5.0 * i, end=5.0 * i + 10) for i in range(10)]
+
+    entries = slices("a.wav") + slices("b.wav") + slices("c.wav")
+    chosen = held_out(entries, 0.3, 0)
+    assert len(chosen) == 10
+    assert len({entries[index].path for index in chosen}) == 1
+    assert len(held_out(slices("a.wav"), 0.3, 0)) == 3
+
+
+@pytest.mark.parametrize("block_bytes", [None, 1, 150, 400, 10**9])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_every_window_comes_exactly_once_resident_or_streamed(
+    tmp_path: Path, block_bytes: int | None, dtype: str
+) -> None:
+    caches = [made_cache(tmp_path / "a.h5", [9, 4, 12, 5], dtype), made_cache(tmp_path / "b.h5", [7, 20], dtype)]
+    clips = [(1, 1), (0, 0), (0, 2), (1, 0), (0, 3)]
+    source = WindowSource(caches, clips, SIZE, CPU, block_bytes)
+    expected = Counter(all_windows(caches, clips))
+    assert source.windows == expected.total()
+    for shuffling in (None, generator(1)):
+        found = [window.numpy().tobytes() for batch in source.batches(5, shuffling) for window in batch]
+        assert Counter(found) == expected
+    assert found != all_windows(caches, sorted(clips))
+
+
+def test_epochs_have_different_orders_and_seeds_repeat_them(tmp_path: Path) -> None:
+    source = WindowSource([made_cache(tmp_path / "a.h5", [30, 30])], [(0, 0), (0, 1)], SIZE, CPU)
+
+    def order(shuffling: torch.Generator) -> torch.Tensor:
+        return torch.cat(list(source.batches(7, shuffling)))
+
+    shuffling = generator(3)
+    first, second = order(shuffling), order(shuffling)
+    assert torch.equal(first, order(generator(3)))
+    assert not torch.equal(first, second)
+
+
+def test_blocks_stay_within_the_memory_they_may_use(tmp_path: Path) -> None:
+    lengths = [8] * 50
+    source = WindowSource(
+        [made_cache(tmp_path / "a.h5", lengths)], [(0, i) for i in range(50)], SIZE, CPU, block_bytes=8 * MELS * 4 * 10
+    )
+    loaded = [frames.numel() * 4 for frames, _ in source._blocks(generator())]
+    assert len(loaded) == 5
+    assert max(loaded) <= 8 * MELS * 4 * 10
+
+
+def test_features_over_the_limit_are_streamed_and_others_are_kept(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [50_000, 60_000])
+    parts = [[(0, 0)], [(0, 1)]]
+    assert all(source._resident is None for source in window_sources([opened], parts, SIZE, CPU, memory=1))
+    assert all(source._resident is not None for source in window_sources([opened], parts, SIZE, CPU, memory=2))
+
+
+@pytest.mark.parametrize(("windows", "sizes"), [(10, [4, 4, 2]), (9, [4, 5]), (8, [4, 4]), (3, [3]), (1, [1])])
+def test_the_last_batch_is_kept_and_a_single_window_joins_the_one_before(
+    tmp_path: Path, windows: int, sizes: list[int]
+) -> None:
+    source = WindowSource([made_cache(tmp_path / "a.h5", [windows + SIZE - 1])], [(0, 0)], SIZE, CPU)
+    assert [len(batch) for batch in source.batches(4)] == sizes
+
+
+def test_adam_against_numpy() -> None:
+    layer = nn.Linear(3, 2, dtype=torch.float64)
+    optimiser = Adam(layer, learning_rate=0.1, epsilon=1e-7)
+    values = np.concatenate([layer.weight.detach().numpy().ravel(), layer.bias.detach().numpy()])
+    mean, square = np.zeros(8), np.zeros(8)
+    inputs, targets = np.random.default_rng(0).normal(size=(2, 5, 3))
+    for step in range(1, 6):
+        weight, bias = values[:6].reshape(2, 3), values[6:]
+        residual = (inputs @ weight.T + bias - targets[:, :2]) * 2 / 10
+        gradient = np.concatenate([(residual.T @ inputs).ravel(), residual.sum(axis=0)])
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient**2
+        values = values - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-7)
+        loss = nn.functional.mse_loss(layer(torch.from_numpy(inputs)), torch.from_numpy(targets[:, :2]))
+        torch.autograd.backward(loss)
+        optimiser.step()
+        found = torch.cat([layer.weight.detach().flatten(), layer.bias.detach()]).numpy()
+        np.testing.assert_allclose(found, values, rtol=1e-12)
+
+
+class DoubleSource(WindowSource):
+    """Windows in float64, so that equal algorithms stay equal."""
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:
+        for batch in super().batches(batch_size, generator):
+            yield batch.double()
+
+
+def test_a_whole_fit_against_a_plain_loop_with_torchs_adam(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [43])
+    fitted, reference = network().double(), network().double()
+    state = start(fitted, RECIPE, generator(7))
+    fit(state, DoubleSource([opened], [(0, 0)], SIZE, CPU), None, RECIPE, "fan")
+
+    windows = torch.from_numpy(opened.clip(0).reshape(-1)).unfold(0, MELS * SIZE, MELS).double()
+    shuffling = generator(7)
+    optimiser = torch.optim.Adam(reference.parameters(), lr=1e-3, eps=1e-7)
+    losses = []
+    for _ in range(RECIPE.epochs):
+        order, total = torch.randperm(40, generator=shuffling), 0.0
+        for part in (order[:16], order[16:32], order[32:]):
+            optimiser.zero_grad()
+            loss = ((reference(windows[part]) - windows[part]) ** 2).mean()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            total += loss.item() * len(part)
+        losses.append(total / 40)
+    assert state.history.loss == pytest.approx(losses, rel=1e-12)
+    for found, expected in zip(fitted.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def run(opened: FeatureCache, epochs: int = 3, batch_norm: bool = True, block_bytes: int | None = None) -> State:
+    state = start(network(batch_norm), RECIPE, generator(1))
+    fitting, validation = (
+        WindowSource([opened], part, SIZE, CPU, block_bytes) for part in ([(0, 0), (0, 1)], [(0, 2)])
+    )
+    fit(state, fitting, validation, RECIPE.model_copy(update={"epochs": epochs}), "fan")
+    return state
+
+
+def same_weights(first: nn.Module, second: nn.Module) -> bool:
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("block_bytes", [None, 500])
+def test_the_same_seed_gives_the_same_bits(tmp_path: Path, block_bytes: int | None) -> None:
+    opened = made_cache(tmp_path / "a.h5", [40, 30, 20])
+    first, second = (run(opened, block_bytes=block_bytes) for _ in range(2))
+    assert same_weights(first.network, second.network)
+    assert first.history == second.history
+
+
+def test_a_fit_goes_on_where_a_state_ends(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [40, 30, 20])
+    resumed = run(opened, epochs=1)
+    fitting, validation = (WindowSource([opened], part, SIZE, CPU) for part in ([(0, 0), (0, 1)], [(0, 2)]))
+    fit(resumed, fitting, validation, RECIPE, "fan")
+    whole = run(opened)
+    assert same_weights(resumed.network, whole.network)
+    assert resumed.history == whole.history
+
+
+def test_validation_loss_is_the_mean_error_in_evaluation_mode(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [40, 30, 2000])
+    state = run(opened, epochs=2)
+    windows = torch.from_numpy(opened.clip(2).reshape(-1)).unfold(0, MELS * SIZE, MELS)
+    state.network.eval()
+    with torch.no_grad():
+        expected = ((state.network(windows).double() - windows.double()) ** 2).mean().item()
+    assert state.history.validation_loss[-1] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_loss_falls_and_validation_is_nan_without_held_out_clips(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [200], scale=5.0)
+    recipe = RECIPE.model_copy(update={"epochs": 20, "learning_rate": 1e-2})
+    state = start(network(), recipe, generator())
+    fit(state, WindowSource([opened], [(0, 0)], SIZE, CPU), None, recipe, "fan")
+    assert state.history.loss[-1] < 0.9 * state.history.loss[0]
+    assert np.isnan(state.history.validation_loss).all()
+
+
+def test_a_loss_that_is_not_finite_stops_the_fit(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [50], scale=1e30)
+    state = start(network(), RECIPE, generator())
+    with pytest.raises(InputError, match=r"fan/id_00: the training loss is (inf|nan) in epoch 1; set a smaller"):
+        fit(state, WindowSource([opened], [(0, 0)], SIZE, CPU), None, RECIPE, "fan/id_00")
+
+
+def test_validation_runs_in_batches_of_bounded_size(tmp_path: Path) -> None:
+    opened = made_cache(tmp_path / "a.h5", [40, 3000])
+    state = start(network(), RECIPE, generator())
+    sizes: list[int] = []
+
+    def note(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
+        if not module.training:
+            sizes.append(len(inputs[0]))
+
+    state.network.register_forward_pre_hook(note)
+    fitting, validation = (WindowSource([opened], [(0, clip)], SIZE, CPU) for clip in (0, 1))
+    fit(state, fitting, validation, RECIPE.model_copy(update={"epochs": 1}), "fan")
+    assert max(sizes) == training.VALIDATION_BATCH
+    assert sum(sizes) == 3000 - SIZE + 1

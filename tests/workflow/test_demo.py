@@ -1,0 +1,116 @@
+"""From nothing to tables, and what a second run does."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from offnote.config import Settings
+
+from .conftest import TINY_DEMO, Workflow
+
+MACHINES = ["rotor/id_00", "valve/id_00", "valve/id_02"]
+
+
+def test_it_ends_with_tables_of_every_machine(demo: Workflow) -> None:
+    rows = demo.rows("demo/tables/machines.csv")
+    means = [row for row in rows if row["trial"] == "mean"]
+    assert [f"{row['machine_type']}/{row['machine_id']}" for row in means] == MACHINES
+    assert {row["status"] for row in rows} == {"ok"}
+    assert all(float(row["auc_low"]) <= float(row["auc"]) <= float(row["auc_high"]) for row in means)
+    types = demo.rows("demo/tables/types.csv")
+    assert [row["machine_type"] for row in types] == ["rotor", "valve", "all", "all"]
+
+
+def test_every_clip_has_a_score(demo: Workflow) -> None:
+    for machine in MACHINES:
+        rows = demo.rows(f"demo/scores/{machine}/trial_0.csv")
+        splits = [row["split"] for row in rows]
+        assert {split: splits.count(split) for split in splits} == {"train": 6, "validation": 2, "test": 8}
+        assert len({row["path"] for row in rows}) == 16
+
+
+def test_labels_stand_nowhere_but_in_clip_list_and_tables(demo: Workflow) -> None:
+    names_of_label_columns = (b"label", b"anomaly,", b"domain,")
+    for name, content in demo.files("demo/scores/*/*/*.csv").items():
+        header = content.splitlines()[0]
+        assert not any(word in header for word in names_of_label_columns), name
+    assert demo.files("cache/clips/demo.tsv")["cache/clips/demo.tsv"].splitlines()[0].split(b"\t")[4] == b"label"
+
+
+def test_figures_and_report(demo: Workflow) -> None:
+    figures = demo.files("demo/report/*/*/*.svg")
+    assert {Path(name).stem for name in figures} == {"roc", "histogram", "loss"}
+    assert len(figures) == 3 * len(MACHINES)
+    demo.finish(TINY_DEMO, "--report", str(demo.folder / "report.zip"))
+    with zipfile.ZipFile(demo.folder / "report.zip") as archive:
+        page = next(name for name in archive.namelist() if name.endswith("report.html"))
+        text = archive.read(page).decode()
+    assert "Receiver operating characteristic" in text
+    assert "machines.csv" in text
+
+
+def test_manifest_says_what_the_run_was_made_from(demo: Workflow) -> None:
+    manifest = json.loads((demo.folder / "results/demo/manifest.json").read_text(encoding="utf-8"))
+    assert manifest["config"]["training"]["epochs"] == 2
+    assert manifest["devices"][0]["type"] in ("cpu", "cuda")
+    assert len(manifest["seeds"]) == len(set(manifest["seeds"].values())) == len(MACHINES)
+    assert {entry["clips"] for entry in manifest["inputs"].values()} == {16}
+    config = yaml.safe_load((demo.folder / "results/demo/config.yaml").read_text(encoding="utf-8"))
+    assert Settings(**config).model_dump() == manifest["config"]
+
+
+def test_a_second_run_does_nothing(demo: Workflow) -> None:
+    assert demo.planned(TINY_DEMO) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "redone"),
+    [
+        ({"evaluate": {"aggregator": "max", "resamples": 50}}, {"evaluate": 1, "figures": 3}),
+        ({"scores": {"quantiles": [0.5]}}, {"score": 3, "evaluate": 1, "figures": 3}),
+        ({"training": {"epochs": 3, "validation": 0.25}}, {"train": 3, "score": 3, "evaluate": 1, "figures": 3}),
+        ({"device": "cpu"}, {}),
+    ],
+)
+def test_a_change_redoes_what_depends_on_it(demo: Workflow, change: dict[str, Any], redone: dict[str, int]) -> None:
+    planned = demo.planned(TINY_DEMO | change)
+    assert {rule: count for rule, count in planned.items() if rule not in ("all", "manifest")} == redone
+
+
+def test_another_run_shares_the_feature_caches(demo: Workflow) -> None:
+    planned = demo.planned(TINY_DEMO | {"run": "other"})
+    assert "features" not in planned
+    assert planned["train"] == 3
+    assert demo.planned(TINY_DEMO) == {}
+
+
+def test_scores_do_not_depend_on_cores_or_batches(demo: Workflow, workflow: Workflow) -> None:
+    shutil.copytree(demo.folder / "results/cache/demo", workflow.folder / "results/cache/demo")
+    workflow.finish(TINY_DEMO | {"jobs": {"machines": 2}}, cores=1)
+    for pattern in ("demo/scores/*/*/trial_0.csv", "demo/models/*/*/*/model.safetensors", "cache/features/*/*/*/*.h5"):
+        assert workflow.files(pattern) == demo.files(pattern)
+        assert len(workflow.files(pattern)) == len(MACHINES)
+
+
+def test_too_few_threads_stop_the_job(workflow: Workflow) -> None:
+    config = TINY_DEMO | {"dataset": {"machines": ["rotor/id_00"]}, "model": {"threads": 2}}
+    done = workflow.run(config, cores=1)
+    assert done.returncode == 1
+    assert "model.threads is 2" in done.stdout + done.stderr
+    assert not workflow.files("demo/models/**/*.safetensors")
+    assert not workflow.files("demo/tables/*")
+
+
+def test_a_wrong_key_is_refused_by_name(workflow: Workflow) -> None:
+    done = workflow.run({"training": {"epoch": 3, "learning_rate": "1e-3"}})
+    assert done.returncode == 1
+    output = done.stdout + done.stderr
+    assert "training.epoch: unknown key; did you mean 'epochs'?" in output
+    assert "training.learning_rate: '1e-3' is text, not a number" in output
+    assert "Traceback" not in output

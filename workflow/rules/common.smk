@@ -1,0 +1,106 @@
+# What the rules share: the plan, the paths, and the functions that find a job's inputs and parameters.
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+from offnote import plan, synthesis
+from offnote.device import gpu_expected
+from offnote.errors import InputError
+from offnote.plan import Machine
+from offnote.provenance import code_hash
+
+CLIPS = "results/cache/clips/{dataset}.tsv"
+FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
+MODEL = "results/{run}/models/{machine_type}/{machine_id}/trial_{trial}"
+SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
+TABLES = "results/{run}/tables"
+FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
+ENVIRONMENT = "../../envs/offnote.yaml"
+
+try:
+    RUNS = plan.plan(config)
+except InputError as error:
+    raise WorkflowError(str(error)) from None
+
+# Settings that hold for all runs together are those of any.
+SHARED = next(iter(RUNS.values())).settings
+# Feature caches are shared: here stands, for each dataset and feature key, a run that knows each machine's clips.
+CACHED = {}
+for run in RUNS.values():
+    known = CACHED.setdefault((run.settings.dataset.name, run.feature_key), {})
+    known |= {machine: run for machine in run.scored_machines if machine not in run.recordings.caches}
+
+
+wildcard_constraints:
+    run="|".join(map(re.escape, RUNS)),
+    dataset=r"[^/]+",
+    key=r"[0-9a-f]{12}",
+    machine_type=r"[^/]+",
+    machine_id=r"[^/]+",
+    trial=r"\d+",
+
+
+def cache_of(run, machine):
+    """Return the feature cache of a machine: one made elsewhere, or the one that the rule `features` makes."""
+    if machine in run.recordings.caches:
+        return str(run.recordings.caches[machine])
+    return FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict())
+
+
+def models_of(run):
+    """Return the folder of every model of a run."""
+    return [
+        MODEL.format(run=run.settings.run, trial=trial, **scope._asdict())
+        for scope in run.scopes
+        for trial in run.trials
+    ]
+
+
+def scores_of(run, machine):
+    """Return the stem of the score files of a machine, one a trial."""
+    return [SCORES.format(run=run.settings.run, trial=trial, **machine._asdict()) for trial in run.trials]
+
+
+def results_of(name):
+    """Return what a run ends in."""
+    run = RUNS[name]
+    figures = [FIGURES.format(run=name, **machine._asdict()) for machine in run.scored_machines]
+    return [
+        f"{TABLES.format(run=name)}/summary.md",
+        [f"{folder}/roc.svg" for folder in figures],
+        f"results/{name}/manifest.json",
+    ]
+
+
+def run_of(known):
+    """Return the run that a job belongs to; for a feature cache, which runs share, one of them."""
+    if "run" in known:
+        return RUNS[known["run"]]
+    return next(iter(CACHED[known["dataset"], known["key"]].values()))
+
+
+def device_of(known):
+    """Return the device that the jobs of a run are to use."""
+    return run_of(known).settings.device
+
+
+def gpu_of(known):
+    """Return how many GPUs a job asks the scheduler for: none where none will be used, so that CPU jobs run abreast."""
+    settings = run_of(known).settings
+    return int(gpu_expected(settings.device, settings.require_gpu))
+
+
+def gpu_required(known):
+    """Tell whether a job must not fall back to the CPU. Text, as a resource is a number or a text."""
+    return str(run_of(known).settings.require_gpu).lower()
+
+
+def show_summaries():
+    """Show the tables on the screen, and say where to look next."""
+    for name in RUNS:
+        folder = Path("results", name)
+        if (folder / "tables" / "summary.md").is_file():
+            print((folder / "tables" / "summary.md").read_text(encoding="utf-8"))
+            print(
+                f"Tables: {folder}/tables   figures: {folder}/report   all in one page: snakemake --report report.zip"
+            )

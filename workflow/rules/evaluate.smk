@@ -1,0 +1,60 @@
+# Scores and labels to tables: the one place where labels come in.
+
+
+def evaluate_jobs(wildcards):
+    """Return every machine of a run with its score files, or with the reason why it has none."""
+    run = RUNS[wildcards.run]
+    return [
+        {
+            **machine._asdict(),
+            "scores": ([f"{stem}.csv" for stem in scores_of(run, machine)] if not run.status(machine) else []),
+            "status": run.status(machine),
+        }
+        for machine in run.machines
+    ]
+
+
+rule evaluate:
+    input:
+        scores=lambda wildcards: [path for job in evaluate_jobs(wildcards) for path in job["scores"]],
+        clips=lambda wildcards: CLIPS.format(dataset=RUNS[wildcards.run].settings.dataset.name),
+    output:
+        machines=report(
+            f"{TABLES}/machines.csv",
+            caption="../report/machines.rst",
+            category="{run}",
+            subcategory="Tables",
+            labels={"table": "machines"},
+        ),
+        types=report(
+            f"{TABLES}/types.csv",
+            caption="../report/types.rst",
+            category="{run}",
+            subcategory="Tables",
+            labels={"table": "machine types"},
+        ),
+        clips=report(
+            f"{TABLES}/clips.csv",
+            caption="../report/clips.rst",
+            category="{run}",
+            subcategory="Tables",
+            labels={"table": "clips"},
+        ),
+        summary=f"{TABLES}/summary.md",
+    log:
+        "logs/evaluate/{run}.log",
+    benchmark:
+        "logs/evaluate/{run}.benchmark.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        machines=evaluate_jobs,
+        settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),
+        code=code_hash("offnote.evaluation"),
+    message:
+        "Evaluate the run {wildcards.run}"
+    script:
+        "../scripts/evaluate.py"

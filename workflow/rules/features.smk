@@ -1,0 +1,49 @@
+# Recordings to log-mel frames: one HDF5 cache for each machine, shared by all runs with the same feature settings.
+FEATURE_GROUPS = [({"dataset": dataset, "key": key}, machines) for (dataset, key), machines in CACHED.items()]
+
+
+def recordings_of(known, machine):
+    """Return the recordings of a machine, so that one added, changed or removed is noticed."""
+    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    return list(dict.fromkeys(str(recordings.root / clip.path) for clip in recordings.clips[machine]))
+
+
+def features_job(known, machine):
+    """Return what the features of a machine are made from; labels stay behind."""
+    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    return {
+        "root": str(recordings.root),
+        "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
+    }
+
+
+for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
+
+    rule:
+        name:
+            batch.name
+        input:
+            batch.together(recordings_of),
+        output:
+            batch.all(FEATURES),
+        log:
+            batch.one("logs/features/{dataset}/{key}/{machine_type}/{machine_id}.log"),
+        benchmark:
+            batch.one("logs/features/{dataset}/{key}/{machine_type}/{machine_id}.benchmark.jsonl")
+        conda:
+            ENVIRONMENT
+        threads: 2
+        resources:
+            gpu=batch.of(gpu_of),
+            device=batch.of(device_of),
+            require_gpu=batch.of(gpu_required),
+            mem_mb=3000,
+            runtime=120,
+        params:
+            jobs=batch.each(features_job),
+            settings=batch.of(lambda known: run_of(known).feature_settings),
+            code=code_hash("offnote.features"),
+        message:
+            f"Log-mel features of {batch.title}"
+        script:
+            "../scripts/features.py"

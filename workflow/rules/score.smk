@@ -1,0 +1,53 @@
+# A model and a machine's features to scores: one row for each clip.
+SCORE_GROUPS = [({"run": name}, run.scored_machines) for name, run in RUNS.items()]
+
+
+def score_job(known, machine):
+    """Return the cache and the model of a machine's scores."""
+    run = RUNS[known["run"]]
+    model = MODEL.format(run=known["run"], trial=known["trial"], **run.scope_of(machine)._asdict())
+    return {"cache": cache_of(run, machine), "model": model}
+
+
+def score_inputs(known, machine):
+    """Return the files of :func:`score_job`."""
+    job = score_job(known, machine)
+    return [
+        job["cache"],
+        f"{job['model']}/model.safetensors",
+        f"{job['model']}/model.json",
+    ]
+
+
+for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
+
+    rule:
+        name:
+            batch.name
+        input:
+            batch.together(score_inputs),
+        output:
+            scores=batch.all(f"{SCORES}.csv"),
+            descriptions=batch.all(f"{SCORES}.json"),
+        log:
+            batch.one("logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}.log"),
+        benchmark:
+            batch.one("logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}.benchmark.jsonl")
+        conda:
+            ENVIRONMENT
+        threads: batch.of(lambda known: run_of(known).settings.model.threads)
+        resources:
+            gpu=batch.of(gpu_of),
+            device=batch.of(device_of),
+            require_gpu=batch.of(gpu_required),
+            mem_mb=3000,
+            runtime=120,
+        params:
+            jobs=batch.each(score_job),
+            quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),
+            threads=batch.of(lambda known: run_of(known).settings.model.threads),
+            code=code_hash("offnote.scoring"),
+        message:
+            f"Score the clips of {batch.title}, trial {{wildcards.trial}}"
+        script:
+            "../scripts/score.py"

@@ -1,0 +1,51 @@
+# Features of a scope's normal clips to a model: one for each trial.
+MODEL_GROUPS = [({"run": name}, run.scopes) for name, run in RUNS.items()]
+
+
+def training_caches(known, scope):
+    """Return the caches of the machines of a scope that have training clips."""
+    run = RUNS[known["run"]]
+    return [cache_of(run, machine) for machine in run.training_machines(scope)]
+
+
+def train_job(known, scope):
+    """Return which model is trained from which caches."""
+    return {
+        "scope": str(scope),
+        "trial": int(known["trial"]),
+        "caches": training_caches(known, scope),
+    }
+
+
+for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
+
+    rule:
+        name:
+            batch.name
+        input:
+            batch.together(training_caches),
+        output:
+            models=batch.all(f"{MODEL}/model.safetensors"),
+            descriptions=batch.all(f"{MODEL}/model.json"),
+            losses=batch.all(f"{MODEL}/loss.csv"),
+        log:
+            batch.one("logs/train/{run}/{machine_type}/{machine_id}/trial_{trial}.log"),
+        benchmark:
+            batch.one("logs/train/{run}/{machine_type}/{machine_id}/trial_{trial}.benchmark.jsonl")
+        conda:
+            ENVIRONMENT
+        threads: batch.of(lambda known: run_of(known).settings.model.threads)
+        resources:
+            gpu=batch.of(gpu_of),
+            device=batch.of(device_of),
+            require_gpu=batch.of(gpu_required),
+            mem_mb=batch.of(lambda known: 2000 + 2 * run_of(known).settings.training.memory),
+            runtime=600,
+        params:
+            jobs=batch.each(train_job),
+            settings=batch.of(lambda known: run_of(known).training_settings),
+            code=code_hash("offnote.detectors"),
+        message:
+            f"Train on {batch.title}, trial {{wildcards.trial}}"
+        script:
+            "../scripts/train.py"

@@ -1,0 +1,28 @@
+"""Write the tables of a run."""
+
+from typing import TYPE_CHECKING
+
+from offnote.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0], f"evaluate {snakemake.wildcards.run}"):
+    from pathlib import Path
+
+    from offnote.config import Evaluate
+    from offnote.evaluation import MachineScores, evaluate
+
+    evaluate(
+        [
+            MachineScores(job["machine_type"], job["machine_id"], [Path(path) for path in job["scores"]], job["status"])
+            for job in snakemake.params.machines
+        ],
+        clips=Path(snakemake.input.clips),
+        machine_table=Path(snakemake.output.machines),
+        type_table=Path(snakemake.output.types),
+        clip_table=Path(snakemake.output.clips),
+        summary=Path(snakemake.output.summary),
+        settings=Evaluate(**snakemake.params.settings),
+        run=snakemake.wildcards.run,
+    )

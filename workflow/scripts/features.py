@@ -1,0 +1,30 @@
+"""Write the feature caches of one machine, or of several, one after the other."""
+
+from typing import TYPE_CHECKING
+
+from offnote.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0], "features"):
+    from pathlib import Path
+
+    from offnote.cache import Entry
+    from offnote.config import Audio, Features, Gate, Slice
+    from offnote.features import extract
+
+    settings = snakemake.params.settings
+    for job, output in zip(snakemake.params.jobs, snakemake.output, strict=True):
+        extract(
+            [Entry(*row) for row in job["clips"]],
+            Path(job["root"]),
+            Path(output),
+            audio=Audio(**settings["audio"]),
+            slicing=Slice(**settings["slice"]),
+            gate=Gate(**settings["gate"]),
+            features=Features(**settings["features"]),
+            device=snakemake.resources.device,
+            require_gpu=snakemake.resources.require_gpu == "true",
+            threads=snakemake.threads,
+        )

@@ -1,0 +1,255 @@
+"""Recordings as samples: decoding, one channel of many, resampling, slices and the gate.
+
+Whatever libsndfile reads is welcome: WAV, FLAC and OGG with 8 to 32 bits or floats among it. A recording that is
+broken, silent or cut short stops the work with a sentence that names it; none is ever skipped or filled up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from offnote import config
+from offnote.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+BLOCK_SAMPLES = 2**20
+GATE_SECONDS = 0.1
+
+# Programs that write to a pipe cannot know the length; they leave a length near these limits in the header.
+UNKNOWN_LENGTH = 0x7FFF0000
+# libsndfile quietly shortens a file whose header promises more than there is, and says so in its log alone.
+SHORTENED = re.compile(r"^\s*(?:data|SSND|riff|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+
+# The filter of librosa's `kaiser_best`. From 44.1 to 16 kHz a tone at 9 kHz leaves an alias at -118 dB with it, and at
+# -17 dB with torchaudio's default.
+RESAMPLING = {
+    "lowpass_filter_width": 64,
+    "rolloff": 0.9475937167399596,
+    "resampling_method": "sinc_interp_kaiser",
+    "beta": 14.769656459379492,
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a file's header says: samples per second, channels, and samples in each channel."""
+
+    sample_rate: int
+    channels: int
+    samples: int
+
+    def sample_range(self, start: float | None, end: float | None) -> tuple[int, int]:
+        """Return first sample and end of a stretch given in seconds, rounded to samples; None means the recording's.
+
+        Examples
+        --------
+        >>> Recording(16000, 1, 160000).sample_range(0.5, None)
+        (8000, 160000)
+        """
+        first = 0 if start is None else round(start * self.sample_rate)
+        last = self.samples if end is None else round(end * self.sample_rate)
+        return first, last
+
+
+def info(path: Path) -> Recording:
+    """Read a recording's header.
+
+    Raises
+    ------
+    InputError
+        The file is missing, unreadable or empty, or it is shorter than its header says.
+    """
+    with _opened(path) as file:
+        return Recording(file.samplerate, file.channels, file.frames)
+
+
+def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = None) -> NDArray[np.float32]:
+    """Decode a recording, or a stretch of it, to one channel of samples between -1 and 1.
+
+    A stretch is cut out before it is resampled, so its samples are those of a file that holds the stretch alone.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    audio
+        Channel, sample rate, and whether recordings of other rates are resampled.
+    first, last
+        First sample and end of the stretch, counted at the file's own rate. `last` None: the end of the recording.
+
+    Returns
+    -------
+    float32 array, (samples,)
+        At `audio.sample_rate`.
+
+    Raises
+    ------
+    InputError
+        The file cannot be read to its end, is of a refused rate, lacks the channel or the stretch, holds a value that
+        is not finite, or nothing but zeros.
+    """
+    with _opened(path) as file:
+        last = file.frames if last is None else last
+        if not 0 <= first < last <= file.frames:
+            raise InputError(f"{path}: it has {file.frames} samples, and the samples {first} to {last} were asked for")
+        if file.samplerate != audio.sample_rate and audio.other_rates == "refuse":
+            raise InputError(
+                f"{path}: its sample rate is {file.samplerate} Hz and audio.sample_rate {audio.sample_rate}; "
+                "set audio.other_rates: resample, or take the recording out"
+            )
+        samples = np.empty(last - first, dtype=np.float32)
+        filled = 0
+        for block in _blocks(path, file, audio, first, last, max(1, BLOCK_SAMPLES // file.channels)):
+            samples[filled : filled + len(block)] = block
+            filled += len(block)
+        rate = file.samplerate
+    if not samples.any():
+        raise InputError(
+            f"{path}: silent, every sample from {first} to {last} of channel {audio.channel} is zero; take it out, "
+            "or leave such stretches of a long recording out with gate.level"
+        )
+    return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)
+
+
+def slices(
+    path: Path, audio: config.Audio, slicing: config.Slice, gate: config.Gate
+) -> tuple[list[tuple[int, int]], float]:
+    """Find the slices of a recording: all of it, or only where the machine is on.
+
+    The recording is read block by block, never as a whole.
+
+    Parameters
+    ----------
+    path
+        The recording.
+    audio
+        Says which channel the gate listens to.
+    slicing
+        Length and hop of the slices. They are laid from the start of each stretch that is on; a rest is left out.
+    gate
+        The machine is on where the level over 0.1 s reaches `gate.level`; pauses up to `gate.hold` do not count.
+
+    Returns
+    -------
+    ranges : list of (int, int)
+        First sample and end of each slice, at the file's own rate. Without slicing one range: the whole recording.
+    gated_seconds : float
+        How much of the recording the gate left out.
+
+    Raises
+    ------
+    InputError
+        There is a gate and no slice length, the recording is shorter than one slice, or it cannot be read.
+    """
+    recording = info(path)
+    if slicing.length is None:
+        if gate.level is not None:
+            raise InputError(
+                "gate.level is set and slice.length is not: the gate works on slices, so set both or neither"
+            )
+        return [(0, recording.samples)], 0.0
+    if recording.samples < round(slicing.length * recording.sample_rate):
+        seconds = recording.samples / recording.sample_rate
+        raise InputError(f"{path}: {seconds:g} s are shorter than slice.length {slicing.length:g} s; take it out")
+    stretches = [(0, recording.samples)] if gate.level is None else _stretches_on(path, audio, gate.level, gate.hold)
+    on = sum(last - first for first, last in stretches)
+    hop = slicing.length if slicing.hop is None else slicing.hop
+    ranges = [found for each in stretches for found in _laid(*each, slicing.length, hop, recording.sample_rate)]
+    return ranges, (recording.samples - on) / recording.sample_rate
+
+
+def _laid(first: int, last: int, length: float, hop: float, rate: int) -> Iterator[tuple[int, int]]:
+    """Lay slices from `first` on; each start is rounded by itself, so that they do not drift."""
+    samples = round(length * rate)
+    for number in count():
+        start = first + round(number * hop * rate)
+        if start + samples > last:
+            return
+        yield start, start + samples
+
+
+def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) -> list[tuple[int, int]]:
+    with _opened(path) as file:
+        block = round(GATE_SECONDS * file.samplerate)
+        blocks = _blocks(path, file, audio, 0, file.frames, block)
+        power = np.array([np.square(samples, dtype=np.float64).mean() for samples in blocks])
+        on = np.flatnonzero(power >= 10 ** (level / 10))
+        if not on.size:
+            return []
+        off_seconds = (np.diff(on) - 1) * block / file.samplerate
+        long_pauses = np.flatnonzero(off_seconds > hold)
+        starts = on[[0, *(long_pauses + 1)]] * block
+        ends = np.minimum((on[[*long_pauses, -1]] + 1) * block, file.frames)
+        return list(zip(starts.tolist(), ends.tolist(), strict=True))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    """Open a recording for reading; what libsndfile raises then and later becomes an InputError."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list")
+    try:
+        with soundfile.SoundFile(path) as file:
+            for promised, found in SHORTENED.findall(file.extra_info):
+                if int(found) < int(promised) < UNKNOWN_LENGTH:
+                    raise InputError(f"{path}: cut short, {found} of {promised} bytes are there; copy it anew")
+            if file.frames == 0:
+                raise InputError(f"{path}: empty, it holds no samples; take it out or copy it anew")
+            yield file
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"{path}: damaged, or no audio file ({error.error_string.strip() or 'decoding failed'}); copy it anew"
+        ) from error
+
+
+def _blocks(
+    path: Path, file: soundfile.SoundFile, audio: config.Audio, first: int, last: int, size: int
+) -> Iterator[NDArray[np.float32]]:
+    """Decode one channel in blocks, so that the other channels of a long recording never are in memory at once."""
+    if audio.channel != "mean" and audio.channel >= file.channels:
+        raise InputError(
+            f"{path}: audio.channel is {audio.channel}, and the last of its channels is {file.channels - 1}"
+        )
+    file.seek(first)
+    for start in range(first, last, size):
+        wanted = min(size, last - start)
+        block: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True)
+        if len(block) < wanted:
+            raise InputError(
+                f"{path}: cut short, it ends at sample {start + len(block)} of {file.frames}; copy it anew"
+            )
+        mono = block.mean(axis=1) if audio.channel == "mean" else block[:, audio.channel]
+        if not np.isfinite(mono).all():
+            raise InputError(
+                f"{path}: holds a value that is not finite after sample {start}; take it out or copy it anew"
+            )
+        yield mono
+
+
+def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
+    import torch
+
+    with torch.inference_mode():
+        resampled: NDArray[np.float32] = _resampler(rate, wanted)(torch.from_numpy(samples)).numpy()
+    return resampled
+
+
+@cache
+def _resampler(rate: int, wanted: int) -> torch.nn.Module:
+    from torchaudio.transforms import Resample
+
+    resampler: torch.nn.Module = Resample(rate, wanted, **RESAMPLING)
+    return resampler

@@ -1,0 +1,86 @@
+"""The command `offnote`: what is of use beside the workflow."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from offnote import __version__
+from offnote.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command `offnote`.
+
+    Parameters
+    ----------
+    arguments
+        What stands after the command's name; by default the process's.
+
+    Returns
+    -------
+    int
+        The exit status: 0 where all is well, 1 otherwise.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.action(options))
+    except InputError as error:
+        print(f"offnote: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "offnote", description="Anomalous sound detection for machines, beside the workflow."
+    )
+    parser.add_argument("--version", action="version", version=f"offnote {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    sheet = commands.add_parser("sheet", help="write a first sample sheet for a folder of recordings")
+    sheet.add_argument("folder", type=Path, help="any folder with recordings below it")
+    sheet.add_argument("--output", type=Path, help="the sheet to write (default: FOLDER/sheet.tsv)")
+    sheet.set_defaults(action=_sheet)
+    doctor = commands.add_parser("doctor", help="check versions, GPU, driver and disk before a run")
+    doctor.add_argument(
+        "--configfile", type=Path, default=Path("config/config.yaml"), help="the configuration to check"
+    )
+    doctor.set_defaults(action=_doctor)
+    return parser
+
+
+def _sheet(options: argparse.Namespace) -> int:
+    from offnote.sheet import write_sheet
+
+    if not options.folder.is_dir():
+        raise InputError(f"{options.folder} is not a folder")
+    path = options.output or options.folder / "sheet.tsv"
+    clips = write_sheet(options.folder, path)
+    counts = Counter((clip.machine, clip.split, clip.label or "unlabelled") for clip in clips)
+    for (machine, split, label), count in sorted(counts.items()):
+        print(f"{'/'.join(machine):30} {split:12} {label:10} {count:6}")
+    print(
+        f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml\n"
+        f"dataset: {{name: {clips[0].machine_type}, path: {path}}}"
+    )
+    return 0
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from offnote.doctor import examine
+
+    try:
+        config = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise InputError(f"{options.configfile}: cannot be read ({error.strerror})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{options.configfile}: is not YAML ({error})") from error
+    findings = []
+    for finding in examine(config, Path("results")):
+        print(f"{'ok  ' if finding.good else 'BAD '} {finding.text}", flush=True)
+        findings.append(finding)
+    return 0 if all(finding.good for finding in findings) else 1

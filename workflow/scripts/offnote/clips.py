@@ -1,0 +1,211 @@
+"""A clip, and the table of clips: the sample sheet a user writes and the clip list the workflow keeps are one format.
+
+The table is tab-separated UTF-8 text with a header. It is the only place where labels, domains and attributes stand.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from offnote.config import NAME_PATTERN, RESERVED_NAMES
+from offnote.errors import InputError
+from offnote.files import replacing
+
+SPLITS = ("train", "test", "supplemental")
+LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
+REQUIRED = ("path", "machine_type", "machine_id", "split")
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One audio file, or one slice of a long one, and what is known about it.
+
+    Attributes
+    ----------
+    path
+        The file, relative to the dataset's root, with forward slashes.
+    machine_type, machine_id
+        The machine, such as ``fan`` and ``id_00``.
+    split
+        ``train`` (normal clips to learn from), ``test``, or ``supplemental``.
+    label
+        ``normal``, ``anomaly``, or empty where nobody knows.
+    start, end
+        The slice in seconds; None for the whole file.
+    time, domain, attributes
+        When it was recorded, its domain (``source`` or ``target``), and further attributes, as free text.
+    """
+
+    path: str
+    machine_type: str
+    machine_id: str
+    split: str
+    label: str = ""
+    start: float | None = None
+    end: float | None = None
+    time: str = ""
+    domain: str = ""
+    attributes: str = ""
+
+    @property
+    def machine(self) -> tuple[str, str]:
+        """The machine's type and ID."""
+        return self.machine_type, self.machine_id
+
+    @property
+    def order(self) -> tuple[str, str, int, str, float]:
+        """The place of the clip in every list: by machine, training clips first, by path, by time."""
+        return self.machine_type, self.machine_id, SPLITS.index(self.split), self.path, self.start or 0.0
+
+    @property
+    def row(self) -> list[str | float | None]:
+        """The values in the order of the columns, as plain JSON."""
+        return [getattr(self, column) for column in COLUMNS]
+
+    @property
+    def unlabelled_row(self) -> list[str | float | None]:
+        """Path, split, domain, start and end: what may be known before `evaluate`, so no test clip's domain."""
+        return [self.path, self.split, self.domain if self.split == "train" else "", self.start, self.end]
+
+
+COLUMNS = tuple(field.name for field in fields(Clip))
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """Read a table of clips and check every row.
+
+    Parameters
+    ----------
+    path
+        A sample sheet or a clip list. The columns ``path``, ``machine_type``, ``machine_id`` and ``split`` must be
+        there, the others of :class:`Clip` may be.
+
+    Returns
+    -------
+    list of Clip
+        In the order of :attr:`Clip.order`, whatever the order of the rows.
+
+    Raises
+    ------
+    InputError
+        Names the row and column of the first mistake.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream, delimiter="\t", strict=True)
+            _check_header(path, reader.fieldnames or ())
+            clips = [_parse(path, reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check dataset.path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: is not a table of tab-separated UTF-8 text ({error})") from error
+    if not clips:
+        raise InputError(f"{path}: has no rows; list one clip a row")
+    check_unique(clips, str(path))
+    return sorted(clips, key=lambda clip: clip.order)
+
+
+def write_clips(path: Path, clips: Iterable[Clip]) -> None:
+    """Write a table of clips that :func:`read_clips` reads back."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, delimiter="\t", lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for clip in clips:
+            writer.writerow(["" if value is None else value for value in clip.row])
+
+
+def check_unique(clips: Iterable[Clip], source: str) -> None:
+    """Refuse a clip that is listed twice: it would count twice in training or in a table.
+
+    Raises
+    ------
+    InputError
+        Names the clip.
+    """
+    seen: set[tuple[str, float | None, float | None]] = set()
+    for clip in clips:
+        key = (clip.path, clip.start, clip.end)
+        if key in seen:
+            raise InputError(f"{source}: the clip {clip.path} is listed twice; keep one of the rows")
+        seen.add(key)
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        hint = "; columns are separated by tabs, not commas" if len(header) == 1 and "," in header[0] else ""
+        raise InputError(f"{path}: the column {missing[0]!r} is missing{hint}")
+    for column in header:
+        if column not in COLUMNS:
+            close = difflib.get_close_matches(column, COLUMNS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"the columns are {', '.join(COLUMNS)}"
+            raise InputError(f"{path}: unknown column {column!r}; {hint}")
+    if len(set(header)) < len(header):
+        raise InputError(f"{path}: a column stands twice in the header")
+
+
+def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
+    where = f"{path}, line {line}"
+    if None in row or None in row.values():
+        raise InputError(f"{where}: has another number of columns than the header")
+    cells = {str(column): str(value).strip() for column, value in row.items()}
+    if not cells["path"]:
+        raise InputError(f"{where}: the path is empty")
+    for column in ("machine_type", "machine_id"):
+        check_name(f"{where}, {column}", cells[column])
+    _check_choice(f"{where}, split", cells["split"], SPLITS)
+    _check_choice(f"{where}, label", cells.get("label", ""), tuple(LABELS))
+    label = LABELS[cells.get("label", "")]
+    if cells["split"] == "train" and label == "anomaly":
+        raise InputError(f"{where}: a training clip is labelled anomaly; detectors learn from normal clips only")
+    start, end = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise InputError(f"{where}: the slice ends at {end:g} s, not after its start")
+    texts = {column: cells.get(column, "") for column in ("time", "domain", "attributes")}
+    return Clip(
+        cells["path"].replace("\\", "/"),
+        cells["machine_type"],
+        cells["machine_id"],
+        cells["split"],
+        label,
+        start,
+        end,
+        **texts,
+    )
+
+
+def check_name(where: str, name: str) -> None:
+    """Refuse a machine type or ID that cannot stand in a path of the results.
+
+    Raises
+    ------
+    InputError
+        Says what a name may be made of.
+    """
+    if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
+        raise InputError(
+            f"{where}: {name!r} cannot be a folder's name here; use letters, digits, '_', '-' and '.', starting with a "
+            f"letter or digit, and none of {', '.join(sorted(RESERVED_NAMES))}"
+        )
+
+
+def _check_choice(where: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise InputError(f"{where}: {value!r} is none of {', '.join(choice or 'empty' for choice in choices)}")
+
+
+def _seconds(where: str, column: str, text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < float("inf"):
+        raise InputError(f"{where}, {column}: {text!r} is not a time in seconds")
+    return seconds

@@ -1,0 +1,423 @@
+"""What the configuration may say: one class per section, the one source of its defaults, checks and documentation.
+
+Settings are laid over each other: preset < ``config/config.yaml`` < overlays (``--configfile``) < ``--config``.
+Classes here hold values and their checks, no behaviour: whatever a stage needs reaches it as one of these objects.
+The commented ``config/config.yaml``, ``config/README.md`` and ``workflow/schemas/config.schema.json`` are generated
+from them by :mod:`offnote.reference`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+
+from offnote.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[3]
+PRESETS = ROOT / "config" / "presets"
+
+NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+RESERVED_NAMES = frozenset({"cache", "compare", "all"})
+
+Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
+
+
+def _not_reserved(name: str) -> str:
+    if name in RESERVED_NAMES:
+        raise ValueError(f"the name {name!r} is reserved for the workflow's own folders: choose another")
+    return name
+
+
+FreeName = Annotated[Name, AfterValidator(_not_reserved)]
+Positive = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class Section(BaseModel):
+    """A part of the configuration: typed, frozen, and without room for unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_numbers(cls, stated: Any) -> Any:
+        """Read numbers that came as text: Snakemake hands on ``--config "training={epochs: 5}"`` with a text ``"5"``.
+
+        What YAML itself takes for text, such as 1e-3, stays text and is refused.
+        """
+        if not isinstance(stated, Mapping):
+            return stated
+        texts = {key for key, field in cls.model_fields.items() if _admits_text(field.annotation)}
+        return {key: value if key in texts else _reread(value) for key, value in stated.items()}
+
+
+def _admits_text(annotation: Any) -> bool:
+    return annotation is str or any(map(_admits_text, get_args(annotation)))
+
+
+def _reread(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_reread(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        read = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
+    return value if isinstance(read, Mapping) else read
+
+
+class Dataset(Section):
+    """Where the recordings are and how their paths are to be read."""
+
+    name: FreeName = Field("demo", description="Names the dataset in `results/cache`; two datasets need two names.")
+    path: str | None = Field(
+        None,
+        description="A folder of recordings in a known layout, or a sample sheet (`.tsv`). Empty: the demo set.",
+    )
+    layout: str = Field(
+        "auto",
+        description="How a folder's paths are read: the name of a file in `config/datasets`, or `auto` to find it out.",
+    )
+    features: str | None = Field(
+        None,
+        description="A folder of feature caches made elsewhere, `<machine_type>/<machine_id>.h5`, to start from "
+        "without audio; `path` may then name a sample sheet with the labels.",
+    )
+    machines: list[str] | None = Field(
+        None,
+        description="Take only these machines: a list such as `[fan, pump/id_00]`. `*` matches anything. Empty: all.",
+    )
+
+    @model_validator(mode="after")
+    def _name_what_is_not_the_demo(self) -> Self:
+        if self.name == "demo" and (self.path is not None or self.features is not None):
+            raise ValueError("give your own dataset a name of its own: dataset.name 'demo' is the built-in demo set")
+        if self.name != "demo" and self.path is None and self.features is None:
+            raise ValueError("say where the recordings are: dataset.path is empty, and only the 'demo' set needs none")
+        return self
+
+
+class Demo(Section):
+    """Size of the built-in demo set, for each of its machines."""
+
+    train: Positive = Field(64, description="Training clips (all normal).")
+    test_normal: Positive = Field(32, description="Normal test clips.")
+    test_anomaly: Positive = Field(32, description="Anomalous test clips, of several kinds and severities.")
+    duration: Annotated[float, Field(ge=1.0)] = Field(10.0, description="Length of a clip in seconds.")
+    seed: int = Field(0, description="The same seed makes the same clips.")
+
+
+class Audio(Section):
+    """How a recording becomes one channel of samples."""
+
+    sample_rate: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        description="Samples per second that the features are made from, an even number."
+    )
+    channel: Annotated[int, Field(ge=0)] | Literal["mean"] = Field(
+        description="The channel to use, counted from 0, or `mean` for the mean of all channels."
+    )
+    other_rates: Literal["resample", "refuse"] = Field(
+        "resample", description="What happens to a recording of another sample rate; either way the log counts them."
+    )
+
+
+class Slice(Section):
+    """Cutting long recordings into clips, without copying audio."""
+
+    length: Annotated[float, Field(gt=0.0)] | None = Field(
+        None,
+        description="Length of a slice in seconds. Empty: a file is one clip. A shorter rest at the end is left out.",
+    )
+    hop: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="Seconds from the start of a slice to the start of the next. Empty: as `length`, no overlap."
+    )
+
+
+class Gate(Section):
+    """Leaving out the stretches of a sliced recording in which the machine is off."""
+
+    level: float | None = Field(
+        None,
+        description="The level (RMS of 0.1 s, in dB of full scale) at which the machine counts as on. Empty: no gate.",
+    )
+    hold: Annotated[float, Field(ge=0.0)] = Field(
+        2.0, description="Pauses up to this many seconds, as between the strokes of a slide rail, do not count as off."
+    )
+
+
+class Features(Section):
+    """The log-mel spectrogram."""
+
+    n_fft: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+        description="Samples in one frame's Fourier transform, an even number."
+    )
+    hop_length: Positive = Field(description="Samples from one frame to the next.")
+    n_mels: Positive = Field(description="Mel bands: the values in one frame.")
+    power: Annotated[float, Field(gt=0.0)] = Field(
+        description="Exponent of the magnitude: 2 for energy, 1 for amplitude."
+    )
+    f_min: Annotated[float, Field(ge=0.0)] = Field(description="Lower edge of the lowest mel band in Hz.")
+    f_max: Annotated[float, Field(gt=0.0)] | None = Field(
+        description="Upper edge of the highest mel band in Hz. Empty: half the sample rate."
+    )
+    mel_scale: Literal["slaney", "htk"] = Field(description="Formula of the mel scale.")
+    mel_norm: Literal["slaney"] | None = Field(
+        description="`slaney`: every mel band has unit area. Empty: unit height."
+    )
+    padding: Literal["reflect", "zeros"] = Field(
+        description="What stands before the first and after the last sample; librosa took `reflect` up to 0.8."
+    )
+    log: Literal["add", "clamp"] = Field(
+        description="How silence is kept from log(0): `add` takes log(mel + epsilon), `clamp` log(max(mel, epsilon))."
+    )
+    epsilon: Annotated[float, Field(gt=0.0)] = Field(description="The epsilon of `log`.")
+    dtype: Literal["float32", "float16"] = Field(
+        "float32", description="Precision of the cache; `float16` halves it and rounds by up to 0.06 dB."
+    )
+
+
+class Window(Section):
+    """The context window: what the autoencoder sees at once."""
+
+    frames: Positive = Field(description="Neighbouring frames side by side in one training vector.")
+
+
+class Model(Section):
+    """The detector."""
+
+    detector: Literal["autoencoder"] = Field(
+        "autoencoder", description="What is fitted on normal clips and scores new ones."
+    )
+    scope: Literal["machine", "type", "set"] = Field(
+        description="One model for each `machine` ID, for each machine `type`, or for the whole `set`."
+    )
+    hidden: list[Positive] = Field(description="Widths of the hidden layers, the bottleneck among them.", min_length=1)
+    batch_norm: bool = Field(description="Batch normalisation after each hidden layer, before its ReLU.")
+    batch_norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        description="Weight of the newest batch in the running statistics (torch's sense; Keras writes 1 minus this)."
+    )
+    batch_norm_epsilon: Annotated[float, Field(gt=0.0)] = Field(description="Added to the variance before its root.")
+    initialisation: Literal["keras", "torch"] = Field(
+        description="`keras`: Glorot-uniform weights and zero biases. `torch`: torch's own for a linear layer."
+    )
+    threads: Positive = Field(
+        1,
+        description="Torch threads of training and scoring. Part of the recipe: another number changes last digits.",
+    )
+
+
+class Training(Section):
+    """Fitting the autoencoder."""
+
+    epochs: Positive = Field(description="Passes over the training windows.")
+    batch_size: Positive = Field(description="Windows in one step.")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(description="Adam's step size.")
+    adam_epsilon: Annotated[float, Field(gt=0.0)] = Field(description="Adam's epsilon (Keras 1.0e-7, torch 1.0e-8).")
+    validation: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        description="Share of each machine's training clips, whole ones, held out for validation loss and percentiles."
+    )
+    trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
+    memory: Positive = Field(
+        4096,
+        description="MiB of features that training keeps on the device; a larger scope is streamed in shuffled blocks.",
+    )
+
+
+class Scores(Section):
+    """What is kept of the window errors of a clip, beside mean, median, standard deviation and maximum."""
+
+    quantiles: list[Fraction] = Field([0.75, 0.9, 0.99], description="Quantiles of the window errors.")
+
+
+class Evaluate(Section):
+    """From scores to tables. Changing these reruns no training."""
+
+    aggregator: str = Field(
+        "mean", description="The statistic of the window errors that is the clip's score: a column of the score files."
+    )
+    max_fpr: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        0.1,
+        description="pAUC is the area up to this false positive rate, standardised after McClish as scikit-learn does.",
+    )
+    resamples: Annotated[int, Field(ge=0)] = Field(
+        1000, description="Bootstrap resamples behind an interval; 0 for none."
+    )
+    confidence: Fraction = Field(0.95, description="Coverage of the bootstrap intervals.")
+    seed: int = Field(0, description="Seed of the bootstrap.")
+
+
+class Jobs(Section):
+    """How the work is cut into jobs. Changes no result."""
+
+    machines: Positive = Field(1, description="Machines one job works through, one after the other.")
+
+
+class Settings(Section):
+    """Everything a run does, said in full."""
+
+    run: FreeName = Field("demo", description="Names the results: `results/<run>/`.")
+    preset: Name = Field("mimii", description="The published recipe to start from: a file in `config/presets`.")
+    seed: int = Field(0, description="Seed of the training: the same seed trains the same models.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features, training and scoring run.")
+    require_gpu: bool = Field(False, description="Stop where there is no GPU, rather than fall back to the CPU.")
+    dataset: Dataset = Dataset()
+    demo: Demo = Demo()
+    audio: Audio
+    slice: Slice = Slice()
+    gate: Gate = Gate()
+    features: Features
+    window: Window
+    model: Model
+    training: Training
+    scores: Scores = Scores()
+    evaluate: Evaluate = Evaluate()
+    jobs: Jobs = Jobs()
+
+    @model_validator(mode="after")
+    def _check_what_belongs_together(self) -> Self:
+        nyquist = self.audio.sample_rate / 2
+        if (self.features.f_max or nyquist) > nyquist:
+            raise ValueError(f"features.f_max must not be above half of audio.sample_rate, {nyquist:g} Hz")
+        if self.features.f_min >= (self.features.f_max or nyquist):
+            raise ValueError("features.f_min must be below features.f_max")
+        if self.slice.length is None and (self.slice.hop is not None or self.gate.level is not None):
+            raise ValueError("slice.hop and gate.level shape slices: set slice.length too")
+        return self
+
+
+def resolve(config: Mapping[str, Any]) -> dict[str, Settings]:
+    """Turn what the configuration files say into the settings of each run.
+
+    Parameters
+    ----------
+    config
+        The merged content of ``config/config.yaml``, its overlays and ``--config``. Its key ``runs`` may hold further
+        runs, each a name and what differs: ``{"longer": {"training": {"epochs": 100}}}``.
+
+    Returns
+    -------
+    dict
+        Run name to settings: the run of the file itself first, then those of ``runs``.
+
+    Raises
+    ------
+    InputError
+        One line for each key that is unknown, missing or of the wrong kind.
+
+    Examples
+    --------
+    >>> runs = resolve({"run": "short", "training": {"epochs": 2}})
+    >>> runs["short"].training.epochs, runs["short"].window.frames
+    (2, 5)
+    """
+    base = dict(config)
+    further = base.pop("runs", None) or {}
+    if not isinstance(further, Mapping) or not all(isinstance(changes, Mapping | None) for changes in further.values()):
+        raise InputError("the configuration is not valid:\n  runs: must map the name of a run to the keys that differ")
+    runs = [_resolve_one(base)]
+    runs += [_resolve_one(_merge(_merge(base, changes or {}), {"run": name})) for name, changes in further.items()]
+    names = [settings.run for settings in runs]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"the configuration is not valid:\n  runs: the name {names[0]!r} is already that of the file's own run"
+        )
+    return dict(zip(names, runs, strict=True))
+
+
+def preset_names() -> list[str]:
+    """List the presets, the files in ``config/presets``."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+@cache
+def load_preset(name: str) -> Mapping[str, Any]:
+    """Read a preset: its sections, laid over those of the preset it is `based_on`.
+
+    Examples
+    --------
+    >>> load_preset("mimii")["features"]["n_mels"]
+    64
+    """
+    if name not in preset_names():
+        raise InputError(
+            f"the configuration is not valid:\n  preset: there is no {name!r}; choose {_one_of(preset_names())}"
+        )
+    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    recipe = {key: value for key, value in content.items() if key not in ("description", "source", "based_on")}
+    return _merge(load_preset(content["based_on"]), recipe) if "based_on" in content else recipe
+
+
+def _resolve_one(stated: Mapping[str, Any]) -> Settings:
+    preset = stated.get("preset", Settings.model_fields["preset"].default)
+    try:
+        return Settings.model_validate(_merge(load_preset(str(preset)), stated))
+    except ValidationError as error:
+        raise InputError("\n  ".join(["the configuration is not valid:", *_explain_all(error.errors())])) from None
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `above` over `below`, section by section; a section that is named but empty changes nothing."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(below.get(key), Mapping) and (value is None or isinstance(value, Mapping)):
+            merged[key] = _merge(below[key], value or {})
+        else:
+            merged[key] = value
+    return {key: value for key, value in merged.items() if not (value is None and _is_section(key))}
+
+
+def _is_section(key: str) -> bool:
+    field = Settings.model_fields.get(key)
+    return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
+
+
+def _explain_all(errors: list[ErrorDetails]) -> list[str]:
+    """Say in a sentence for each wrong key how it is wrong; a key with alternatives has one error for each of them."""
+    sentences: dict[str, list[str]] = {}
+    for error in errors:
+        place = [str(part) for part in error["loc"][:2]]
+        sentences.setdefault(".".join(place) or "settings", []).append(_explain(place, error))
+    return [f"{key}: {', or '.join(messages)}" for key, messages in sentences.items()]
+
+
+def _explain(place: list[str], error: ErrorDetails) -> str:
+    value, kind = error["input"], error["type"]
+    if kind == "extra_forbidden":
+        return f"unknown key{_did_you_mean(place)}"
+    if kind == "missing":
+        return "neither the preset nor the configuration says it"
+    if isinstance(value, str) and kind.startswith("model_"):
+        return f'{value!r} is text, not a section; on the command line write --config "{place[0]}={{<key>: <value>}}"'
+    if isinstance(value, str) and kind in ("float_type", "int_type"):
+        return f"{value!r} is text, not a number{_number_hint(value)}"
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{message} (not {value!r})" if isinstance(value, str | int | float) else message
+
+
+def _number_hint(text: str) -> str:
+    """Show how to write a number that YAML took for text, as it does with 1e-3."""
+    try:
+        number = float(text)
+    except ValueError:
+        return ""
+    return f"; YAML reads it so: write {number!r}" if "e" in text.lower() else "; write it without quotes"
+
+
+def _did_you_mean(place: list[str]) -> str:
+    section = Settings if len(place) == 1 else Settings.model_fields[place[0]].annotation
+    assert isinstance(section, type)
+    assert issubclass(section, Section)
+    close = difflib.get_close_matches(place[-1], section.model_fields, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; the keys here are {', '.join(section.model_fields)}"
+
+
+def _one_of(names: list[str]) -> str:
+    return "one of " + ", ".join(names)

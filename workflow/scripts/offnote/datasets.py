@@ -1,0 +1,200 @@
+r"""Layouts: how the paths of a published dataset tell the machine, the split and the label of each clip.
+
+A layout is a file in ``config/datasets``, so that a new dataset is a new file and no new code. It lists patterns
+(regular expressions with named groups, matched against the end of a clip's path without its suffix) and says where the
+split comes from.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import yaml
+
+from offnote.clips import LABELS, Clip, check_name, check_unique, read_clips
+from offnote.config import ROOT
+from offnote.errors import InputError
+
+LAYOUTS = ROOT / "config" / "datasets"
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the paths of one dataset are read.
+
+    Attributes
+    ----------
+    name
+        Name of the layout's file.
+    patterns
+        Each with groups among the names of :class:`offnote.clips.Clip`, ``machine_type`` and ``machine_id`` at least.
+    split
+        ``given`` by the path, or ``first_normals``: as many normal clips as there are anomalous ones, the first in
+        name order, are for testing, the others for training (MIMII's rule).
+    """
+
+    name: str
+    patterns: tuple[re.Pattern[str], ...]
+    split: Literal["given", "first_normals"]
+
+    def parse(self, path: str, root: str = "") -> Clip | None:
+        """Read one clip's path, relative to `root`; None where it does not fit the layout.
+
+        Examples
+        --------
+        >>> clip = load_layout("dcase2020").parse("fan/test/anomaly_id_00_00000003.wav")
+        >>> clip.machine_type, clip.machine_id, clip.split, clip.label
+        ('fan', 'id_00', 'test', 'anomaly')
+        """
+        # The folder that a user names may lie above or below the machine type's: so look at the whole path.
+        whole = f"{root}/{path}".rpartition(".")[0]
+        for pattern in self.patterns:
+            if found := pattern.search(whole):
+                groups: dict[str, str] = found.groupdict(default="")
+                return Clip(
+                    path,
+                    groups["machine_type"],
+                    groups["machine_id"],
+                    split=groups.get("split", "test"),
+                    label=LABELS[groups.get("label", "")],
+                    domain=groups.get("domain", ""),
+                    attributes=groups.get("attributes", ""),
+                )
+        return None
+
+
+def layout_names() -> list[str]:
+    """List the layouts, the files in ``config/datasets``."""
+    return sorted(path.stem for path in LAYOUTS.glob("*.yaml"))
+
+
+def load_layout(name: str) -> Layout:
+    """Read the layout of that name.
+
+    Raises
+    ------
+    InputError
+        There is none.
+    """
+    if name not in layout_names():
+        raise InputError(f"dataset.layout: there is no {name!r}; choose auto or one of {', '.join(layout_names())}")
+    content = yaml.safe_load((LAYOUTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    patterns = tuple(re.compile(f"(?:^|/){pattern}$") for pattern in content["clips"])
+    return Layout(name, patterns, content["split"])
+
+
+def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
+    """List the clips of a dataset: of a folder in a known layout, or of a sample sheet.
+
+    Parameters
+    ----------
+    path
+        A folder, or a sample sheet (``.tsv``) whose paths are relative to it.
+    layout
+        The name of a layout for a folder, or ``auto`` to find out which one fits all its recordings.
+
+    Returns
+    -------
+    list of Clip
+        In the order of :attr:`offnote.clips.Clip.order`.
+
+    Raises
+    ------
+    InputError
+        The folder or sheet is missing, a file of the sheet is missing, or recordings do not fit the layout.
+    """
+    if path.is_dir():
+        return parse_paths(path, find_recordings(path), layout)
+    if path.suffix != ".tsv" or not path.is_file():
+        raise InputError(f"dataset.path: {path} is neither a folder nor a sample sheet (.tsv)")
+    clips = read_clips(path)
+    for name in sorted({clip.path for clip in clips}):
+        if not (path.parent / name).is_file():
+            raise InputError(f"{path}: there is no file {name}; paths are relative to the sheet's folder")
+    return clips
+
+
+def parse_paths(root: Path, paths: Sequence[str], layout: str) -> list[Clip]:
+    """Read the paths of recordings, relative to `root`, by a layout. The files themselves are not touched."""
+    layouts = [load_layout(name) for name in (layout_names() if layout == "auto" else [layout])]
+    above = root.absolute().as_posix()
+    parsed = {candidate.name: [candidate.parse(path, above) for path in paths] for candidate in layouts}
+    fitting = [candidate for candidate in layouts if None not in parsed[candidate.name]]
+    if len(fitting) > 1:
+        names = ", ".join(candidate.name for candidate in fitting)
+        raise InputError(f"dataset.layout: {root} fits several layouts ({names}): name the one it is")
+    if not fitting:
+        raise InputError(_say_what_does_not_fit(root, paths, parsed))
+    clips = [clip for clip in parsed[fitting[0].name] if clip is not None]
+    for machine_type, machine_id in sorted({clip.machine for clip in clips}):
+        check_name(f"{root}, machine type", machine_type)
+        check_name(f"{root}, machine ID", machine_id)
+    _check_one_source(root, clips)
+    check_unique(clips, str(root))
+    if fitting[0].split == "first_normals":
+        clips = _split_by_first_normals(clips)
+    return sorted(clips, key=lambda clip: clip.order)
+
+
+def find_recordings(folder: Path) -> list[str]:
+    """List the audio files below a folder, relative to it, in name order. Hidden files and folders do not count.
+
+    Raises
+    ------
+    InputError
+        There are none.
+    """
+    found = []
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = Path(parent).relative_to(folder).as_posix()
+        prefix = "" if below == "." else f"{below}/"
+        found += [prefix + name for name in files if _is_recording(name)]
+    if not found:
+        raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder")
+    return sorted(found)
+
+
+def _is_recording(name: str) -> bool:
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - a hot loop
+
+
+def _say_what_does_not_fit(root: Path, paths: Sequence[str], parsed: dict[str, list[Clip | None]]) -> str:
+    name, best = max(parsed.items(), key=lambda item: len(item[1]) - item[1].count(None))
+    strangers = [path for path, clip in zip(paths, best, strict=True) if clip is None]
+    advice = "move them elsewhere, or" if len(strangers) < len(paths) else "set dataset.layout if it is one of ours, or"
+    return (
+        f"{root}: {len(strangers)} of {len(paths)} recordings do not fit the layout {name}, {strangers[0]} for one; "
+        f"{advice} make a sample sheet with `offnote sheet {root}`"
+    )
+
+
+def _check_one_source(root: Path, clips: Iterable[Clip]) -> None:
+    """Refuse a folder that holds a machine twice, as two signal-to-noise ratios of MIMII side by side do."""
+    counts = Counter((*clip.machine, clip.split, clip.label, clip.path.rpartition("/")[2]) for clip in clips)
+    machine_type, machine_id, *_ = max(counts, key=lambda key: counts[key])
+    if max(counts.values()) > 1:
+        raise InputError(
+            f"{root}: {machine_type}/{machine_id} is there more than once, with equal file names in several folders; "
+            "name one of those folders in dataset.path, and give each a dataset.name"
+        )
+
+
+def _split_by_first_normals(clips: Iterable[Clip]) -> list[Clip]:
+    machines: dict[tuple[str, str], list[Clip]] = {}
+    for clip in sorted(clips, key=lambda clip: clip.path):
+        machines.setdefault(clip.machine, []).append(clip)
+    result: list[Clip] = []
+    for members in machines.values():
+        normals = [clip for clip in members if clip.label == "normal"]
+        anomalies = [clip for clip in members if clip.label == "anomaly"]
+        train = [replace(clip, split="train") for clip in normals[len(anomalies) :]]
+        result += [*train, *normals[: len(anomalies)], *anomalies]
+    return result

@@ -1,0 +1,371 @@
+"""Detectors: fitted on the frames of normal clips, they score clips one by one, and go to files and back.
+
+A fitted detector is a folder: ``model.safetensors`` holds the weights and the statistics of batch normalisation,
+``model.json`` says what they are and where they come from, ``loss.csv`` how the fit went. There is no pickle in it, and
+no time, host or path outside the dataset: the same inputs give the same bytes.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor
+
+from offnote.cache import Entry, FeatureCache, check_settings
+from offnote.cache import read as read_cache
+from offnote.config import Model, Section, Training, Window
+from offnote.device import choose, describe, set_threads
+from offnote.errors import InputError
+from offnote.files import replacing
+from offnote.logs import log
+from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
+from offnote.provenance import derive_seed, versions
+from offnote.scores import statistics
+from offnote.training import ClipReference, History, fit, held_out, start, window_sources
+from offnote.windows import context_windows
+
+FORMAT_VERSION: Literal[1] = 1
+WINDOWS_PER_BLOCK = 2048
+
+
+class HeldOutClip(Section):
+    """A training clip that the fit has not seen."""
+
+    path: str
+    start: float | None
+    end: float | None
+
+
+class Card(Section):
+    """What ``model.json`` says of a detector."""
+
+    format: Literal["offnote-model"] = "offnote-model"
+    format_version: Literal[1] = FORMAT_VERSION
+    detector: str
+    window: Window
+    model: Model
+    training: Training
+    features: dict[str, Any]
+    n_mels: int
+    scope: str
+    seed: int
+    trial: int
+    inputs_sha256: list[str]
+    held_out: list[HeldOutClip]
+    device: dict[str, str | int]
+    versions: dict[str, str]
+    parameters: dict[str, int] = Field(default_factory=dict)
+    epochs: int = 0
+    loss: float | None = None
+    validation_loss: float | None = None
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class NormalClips:
+    """What a detector is fitted on: clips of opened caches, as (cache, clip) indices."""
+
+    caches: Sequence[FeatureCache]
+    fitted: Sequence[ClipReference]
+    held_out: Sequence[ClipReference]
+
+
+class Detector(Protocol):
+    """What every detector can do."""
+
+    card: Card
+
+    @classmethod
+    def fit(cls, clips: NormalClips, card: Card, device: torch.device) -> Self:
+        """Fit on `clips` with the settings and the seed of `card`."""
+        ...
+
+    def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
+        """Score one clip, (frames, mels), by itself: higher = more anomalous."""
+        ...
+
+    def save(self, directory: Path) -> None:
+        """Write the detector's files."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device) -> Self:
+        """Read them back."""
+        ...
+
+
+class AutoencoderDetector:
+    """An autoencoder of context windows; a clip's score is a statistic of its windows' reconstruction errors.
+
+    Attributes
+    ----------
+    network : Autoencoder
+        In evaluation mode.
+    card : Card
+        What ``model.json`` says.
+    history : History
+        Losses of the fit; empty after loading, as nothing that scores needs them.
+    """
+
+    def __init__(self, network: Autoencoder, card: Card, history: History, device: torch.device) -> None:
+        self.network = network.to(device).eval()
+        self.card = card
+        self.history = history
+        self._device = device
+
+    @classmethod
+    def fit(cls, clips: NormalClips, card: Card, device: torch.device) -> Self:
+        """Train an autoencoder on `clips`; the seed is derived from the card's seed, trial and scope.
+
+        Raises
+        ------
+        InputError
+            There is no window to train on, only one under batch normalisation, or a loss is not finite.
+        """
+        parts, size = [clips.fitted, clips.held_out], card.window.frames
+        windows, validation = window_sources(clips.caches, parts, size, device, card.training.memory)
+        if windows.windows < 1 + card.model.batch_norm:
+            raise InputError(f"{card.scope}: {windows.windows} training windows are too few; add training clips")
+        log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
+        generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
+        network = _network(card, generator).to(device)
+        state = start(network, card.training, generator)
+        fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}")
+        return cls(network, _with_outcome(card, network, state.history), state.history, device)
+
+    def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
+        """Summarise the reconstruction errors of a clip's windows.
+
+        A clip goes through the network alone, and a long one in blocks of fixed size, so that its score depends on no
+        other clip.
+
+        Parameters
+        ----------
+        frames : array, (frames, mels)
+            The clip's log-mel spectrogram.
+        quantiles : sequence of float
+            Quantiles to give beside mean, median, standard deviation and maximum.
+
+        Raises
+        ------
+        InputError
+            The clip is shorter than a context window.
+        """
+        with torch.inference_mode():
+            on_device = torch.from_numpy(frames).to(self._device).float()
+            windows = context_windows(on_device, self.card.window.frames)
+            blocks = (windows[first : first + WINDOWS_PER_BLOCK] for first in range(0, len(windows), WINDOWS_PER_BLOCK))
+            errors = [reconstruction_errors(self.network, block.contiguous()) for block in blocks]
+            return statistics(torch.cat(errors).cpu().numpy(), quantiles)
+
+    def save(self, directory: Path) -> None:
+        """Write ``model.safetensors`` and ``model.json``, and ``loss.csv`` right after a fit."""
+        weights = _weights(self.network)
+        with replacing(directory / "model.safetensors") as temporary:
+            temporary.write_bytes(weights)
+        card = self.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+        text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        with replacing(directory / "model.json") as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        if self.history.loss:
+            _write_losses(directory / "loss.csv", self.history)
+
+    @classmethod
+    def load(cls, directory: Path, device: torch.device) -> Self:
+        """Read ``model.safetensors`` and ``model.json``.
+
+        Raises
+        ------
+        InputError
+            A file is missing, damaged or of another version, or the two do not belong together.
+        """
+        card = read_card(directory)
+        path = directory / "model.safetensors"
+        try:
+            content = path.read_bytes()
+            weights = safetensors.torch.load(content)
+        except (OSError, SafetensorError) as error:
+            raise InputError(f"{path}: the weights cannot be read ({error}); train the model again") from error
+        if hashlib.sha256(content).hexdigest() != card.weights_sha256:
+            raise InputError(f"{path}: not the weights that model.json beside it names; train the model again")
+        network = _network(card, torch.Generator())
+        _check_shapes(path, weights, network.state_dict())
+        network.load_state_dict(weights)
+        return cls(network, card, History(), device)
+
+
+DETECTORS: dict[str, type[Detector]] = {"autoencoder": AutoencoderDetector}
+
+
+def fit_scope(
+    caches: Sequence[Path],
+    directory: Path,
+    *,
+    window: Window,
+    model: Model,
+    training: Training,
+    seed: int,
+    trial: int,
+    scope: str,
+    device: str,
+    require_gpu: bool,
+) -> None:
+    """Fit the detector of one scope and trial, and write its files.
+
+    Parameters
+    ----------
+    caches : sequence of Path
+        The feature caches of the scope's machines, ``<machine_type>/<machine_id>.h5``.
+    directory : Path
+        Where ``model.safetensors``, ``model.json`` and ``loss.csv`` go.
+    window, model, training
+        Sections of the configuration.
+    seed, trial, scope
+        What the random numbers are derived from. The clips held out of a machine depend on the machine's name in
+        place of the scope's, so that models of one machine, its type and the set hold out the same.
+    device, require_gpu
+        As in the configuration.
+
+    Raises
+    ------
+    InputError
+        The caches do not fit together, there is nothing to train on, or the training fails.
+    """
+    set_threads(model.threads)
+    chosen_device = choose(device, require_gpu)
+    with ExitStack() as stack:
+        opened = [stack.enter_context(read_cache(path)) for path in caches]
+        clips = _normal_clips(opened, training.validation, seed, trial, scope, window.frames)
+        card = Card(
+            detector=model.detector,
+            window=window,
+            model=model,
+            training=training,
+            features=opened[0].settings,
+            n_mels=opened[0].n_mels,
+            scope=scope,
+            seed=seed,
+            trial=trial,
+            inputs_sha256=[cache.inputs_sha256 for cache in opened],
+            held_out=[_held_out_clip(opened[cache].entries[clip]) for cache, clip in clips.held_out],
+            device=describe(chosen_device),
+            versions=versions(),
+        )
+        DETECTORS[model.detector].fit(clips, card, chosen_device).save(directory)
+
+
+def load_detector(directory: Path, device: torch.device) -> Detector:
+    """Load the detector in `directory`, of whatever kind its ``model.json`` names.
+
+    Raises
+    ------
+    InputError
+        The files are not those of a detector known here.
+    """
+    kind = read_card(directory).detector
+    if kind not in DETECTORS:
+        raise InputError(f"{directory / 'model.json'}: detector {kind!r} is none of {', '.join(DETECTORS)}")
+    return DETECTORS[kind].load(directory, device)
+
+
+def read_card(directory: Path) -> Card:
+    """Read and check ``model.json``.
+
+    Raises
+    ------
+    InputError
+        It is missing, no JSON, of another format or version, or incomplete.
+    """
+    path = directory / "model.json"
+    try:
+        return Card.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: the model cannot be read ({error.strerror}); train it first") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"])) or "file"
+        raise InputError(f"{path}: not a model this program can read: {key}: {first['msg']}; train it again") from error
+
+
+def refuse_short_clip(cache: FeatureCache, clip: int, size: int) -> None:
+    """Raise an InputError that names the clip if it is shorter than a context window of `size` frames."""
+    frames = int(cache.offsets[clip + 1] - cache.offsets[clip])
+    if frames < size:
+        raise InputError(
+            f"{cache.path}: clip {cache.entries[clip]} has {frames} frames, less than one context window of {size}; "
+            "take the clip out or set fewer window.frames"
+        )
+
+
+def _normal_clips(
+    caches: Sequence[FeatureCache], fraction: float, seed: int, trial: int, scope: str, size: int
+) -> NormalClips:
+    if not caches:
+        raise InputError(f"{scope}: no feature cache to train on; check dataset.machines")
+    fitted: list[ClipReference] = []
+    unseen: list[ClipReference] = []
+    for number, cache in enumerate(caches):
+        check_settings(cache, caches[0].settings)
+        if cache.n_mels != caches[0].n_mels:
+            raise InputError(f"{cache.path}: {cache.n_mels} mel bands, and {caches[0].path} has {caches[0].n_mels}")
+        machine = f"{cache.path.parent.name}/{cache.path.stem}"
+        chosen = set(held_out(cache.entries, fraction, derive_seed(seed, trial, machine)))
+        for clip, entry in enumerate(cache.entries):
+            if entry.split == "train":
+                refuse_short_clip(cache, clip, size)
+                (unseen if clip in chosen else fitted).append((number, clip))
+    if not fitted:
+        raise InputError(f"{scope}: there is no training clip; a model needs clips of split 'train'")
+    return NormalClips(caches, fitted, unseen)
+
+
+def _held_out_clip(entry: Entry) -> HeldOutClip:
+    return HeldOutClip(path=entry.path, start=entry.start, end=entry.end)
+
+
+def _network(card: Card, generator: torch.Generator) -> Autoencoder:
+    return Autoencoder(card.window.frames * card.n_mels, card.model, generator)
+
+
+def _with_outcome(card: Card, network: Autoencoder, history: History) -> Card:
+    validation_loss = history.validation_loss[-1]
+    outcome = {
+        "parameters": parameter_counts(network),
+        "epochs": len(history.loss),
+        "loss": history.loss[-1],
+        "validation_loss": None if math.isnan(validation_loss) else validation_loss,
+    }
+    return card.model_copy(update=outcome)
+
+
+def _weights(network: Autoencoder) -> bytes:
+    return safetensors.torch.save({name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
+
+
+def _check_shapes(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in sorted(found.keys() | expected.keys()):
+        shapes = [tuple(tensors[name].shape) if name in tensors else "missing" for tensors in (found, expected)]
+        if shapes[0] != shapes[1]:
+            raise InputError(f"{path}: {name} is {shapes[0]}, and by model.json {shapes[1]}; train the model again")
+
+
+def _write_losses(path: Path, history: History) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["epoch", "loss", "validation_loss"])
+        for epoch, losses in enumerate(zip(history.loss, history.validation_loss, strict=True), start=1):
+            writer.writerow([epoch, *("" if math.isnan(loss) else repr(loss) for loss in losses)])

@@ -1,0 +1,132 @@
+"""A check of the machine: versions, GPU and driver, and whether the disk holds what the configured runs will write."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from offnote import __version__, audio
+from offnote.device import driver, gpu_names, gpus
+from offnote.errors import InputError
+from offnote.plan import Machine, Run, plan
+from offnote.provenance import versions
+
+CLIPS_LOOKED_AT = 20
+BYTES_PER_SAMPLE = 2
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report: whether it is well, and what was found."""
+
+    good: bool
+    text: str
+
+
+def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
+    """Look at everything a run depends on, one finding after the other.
+
+    Parameters
+    ----------
+    config
+        The merged configuration, as for :func:`offnote.config.resolve`.
+    folder
+        Where ``results`` will stand.
+    """
+    yield Finding(sys.version_info >= (3, 11), f"offnote {__version__}")
+    yield Finding(True, ", ".join(f"{name} {number}" for name, number in versions().items()))
+    yield Finding(True, f"{len(os.sched_getaffinity(0))} CPU cores" if hasattr(os, "sched_getaffinity") else "CPU")
+    try:
+        runs = plan(config)
+    except InputError as error:
+        yield Finding(False, str(error))
+        return
+    needs_gpu = any(run.settings.device == "cuda" or run.settings.require_gpu for run in runs.values())
+    yield from _examine_gpu(needs_gpu)
+    for name, run in runs.items():
+        clips = sum(map(len, run.recordings.clips.values()))
+        idle = len(run.machines) - len(run.scored_machines)
+        text = f"run {name}: {clips} clips of {len(run.machines)} machines, {len(run.scopes)} models to train a trial"
+        yield Finding(True, text + (f"; {idle} machines have no training clips" if idle else ""))
+    yield _examine_disk(list(runs.values()), folder)
+
+
+def _examine_gpu(needed: bool) -> Iterator[Finding]:
+    import torch
+
+    names = gpu_names()
+    if not names:
+        yield Finding(not needed, "no NVIDIA GPU with a driver: the CPU will be used")
+        return
+    yield Finding(True, f"GPUs: {', '.join(names)}; {gpus()} of them for this process")
+    found = driver()
+    if torch.version.cuda is None:
+        yield Finding(False, "torch was built without CUDA, so the GPU will not be used: install torch's CUDA build")
+    elif found is not None:
+        wanted = int(torch.version.cuda.split(".")[0])
+        fits = found.cuda >= wanted
+        advice = (
+            "" if fits else "; it is too old, so torch will use the CPU: update the driver, or install an older torch"
+        )
+        yield Finding(
+            fits, f"driver {found.version} runs CUDA {found.cuda}, torch wants CUDA {torch.version.cuda}{advice}"
+        )
+    yield Finding(torch.cuda.is_available() or not needed, f"torch finds a GPU: {torch.cuda.is_available()}")
+
+
+def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
+    place = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
+    free = shutil.disk_usage(place).free
+    try:
+        needed = sum(bytes_needed(runs).values())
+    except InputError as error:
+        return Finding(False, str(error))
+    text = f"disk at {folder}: {free / GIB:.1f} GiB free, the runs will need about {needed / GIB:.1f} GiB"
+    return Finding(free > needed, text if free > needed else f"{text}: free some space or move the checkout")
+
+
+def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
+    """Estimate the size of what will be written and is not there yet, by kind of file.
+
+    Durations are read from the headers of the first twenty clips of each machine.
+    """
+    needed = {"demo recordings": 0, "feature caches": 0}
+    caches: set[tuple[str, str, Machine]] = set()
+    for run in runs:
+        for machine in run.scored_machines:
+            cache = (run.settings.dataset.name, run.feature_key, machine)
+            path = Path("results/cache/features", *cache[:2], machine.machine_type, f"{machine.machine_id}.h5")
+            if cache in caches or path.exists() or run.recordings.caches:
+                continue
+            caches.add(cache)
+            seconds = _seconds(run, machine)
+            needed["feature caches"] += round(seconds * _bytes_per_second(run))
+            if run.settings.dataset.path is None and not run.recordings.root.exists():
+                needed["demo recordings"] += round(seconds * run.settings.audio.sample_rate * BYTES_PER_SAMPLE)
+    return needed
+
+
+def _bytes_per_second(run: Run) -> float:
+    features = run.settings.features
+    frames = run.settings.audio.sample_rate / features.hop_length
+    return frames * features.n_mels * (2 if features.dtype == "float16" else 4)
+
+
+def _seconds(run: Run, machine: Machine) -> float:
+    clips = run.recordings.clips[machine]
+    if run.settings.dataset.path is None:
+        return len(clips) * run.settings.demo.duration
+    seen = clips[:CLIPS_LOOKED_AT]
+    seconds = [(clip.end or _duration(run.recordings.root / clip.path)) - (clip.start or 0.0) for clip in seen]
+    return len(clips) * sum(seconds) / len(seconds)
+
+
+def _duration(path: Path) -> float:
+    recording = audio.info(path)
+    return float(recording.samples / recording.sample_rate)

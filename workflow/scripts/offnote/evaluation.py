@@ -1,0 +1,451 @@
+"""From score files and labels to tables: how well anomalies are told from normal clips, and which clips stand out.
+
+This is where labels enter. What needs them (AUC, pAUC) stays empty where there are none; what does not (the place of a
+new clip among the machine's held-out normal clips) is there for every machine, so that a run on unlabelled recordings
+has a result too.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from offnote import metrics, scores
+from offnote.clips import Clip, read_clips
+from offnote.config import Evaluate
+from offnote.errors import InputError
+from offnote.files import replacing
+from offnote.logs import log
+from offnote.provenance import derive_seed
+from offnote.scores import Key, ScoreTable, name_clip
+from offnote.summary import COUNTS, MEASURES, Row, summary_lines
+
+FloatArray = npt.NDArray[np.float64]
+ClipList = Mapping[tuple[str, str], Sequence[Clip]]
+
+TOLERANCE = 1e-6
+"""Seconds by which a slice may reach out of its recording's bounds: rounding, far below one sample."""
+
+MACHINE = ("machine_type", "machine_id")
+AREAS = ("auc", "auc_low", "auc_high", "pauc", "pauc_low", "pauc_high")
+RANKS = ("rank", "rank_in_machine")
+MACHINE_COLUMNS = (*MACHINE, "trial", *AREAS, *COUNTS, "median_percentile", "share_above_95", "status")
+TYPE_COLUMNS = ("machine_type", "mean_over", "machines", *AREAS)
+CLIP_COLUMNS = (*RANKS, *MACHINE, "path", "start", "end", "label", *MEASURES, "held_out")
+
+
+@dataclass(frozen=True)
+class MachineScores:
+    """What was scored of one machine.
+
+    Attributes
+    ----------
+    machine_type, machine_id : str
+    scores : sequence of Path
+        The score file of each trial, from trial 0 on.
+    status : str
+        Why the machine has no scores, such as ``no training clips``; empty where it has.
+    """
+
+    machine_type: str
+    machine_id: str
+    scores: Sequence[Path]
+    status: str = ""
+
+    @property
+    def name(self) -> str:
+        """Type and ID, as in ``fan/id_00``."""
+        return f"{self.machine_type}/{self.machine_id}"
+
+
+@dataclass(frozen=True)
+class LabelledScores:
+    """The scores of one machine beside the labels of its test clips.
+
+    Attributes
+    ----------
+    clips : list of (path, start, end)
+        The test clips, sorted, so that no result depends on the order of rows.
+    labels : array of str, (clips,)
+        ``normal``, ``anomaly`` or empty.
+    test : float64 array, (trials, clips)
+    held_out, train : lists of float64 arrays, one a trial
+        Scores of the training clips that the model did not and did see.
+    unscored : list of str
+        Recordings that were cut into slices and of which none was left, as where the machine was off throughout.
+    """
+
+    clips: list[Key]
+    labels: npt.NDArray[np.str_]
+    test: FloatArray
+    held_out: list[FloatArray]
+    train: list[FloatArray]
+    unscored: list[str]
+
+    def of(self, label: str) -> FloatArray:
+        """Return the scores of the test clips with this label, (trials, clips)."""
+        return self.test[:, self.labels == label]
+
+
+@dataclass(frozen=True)
+class Areas:
+    """AUC and pAUC, and the values they take in the bootstrap resamples.
+
+    Attributes
+    ----------
+    values : float64 array, (2,)
+    samples : float64 array, (2, resamples)
+    """
+
+    values: FloatArray
+    samples: FloatArray
+
+    def cells(self, confidence: float) -> dict[str, float]:
+        """Return the columns from ``auc`` to ``pauc_high``; without resamples there are no bounds."""
+        found = dict(zip(("auc", "pauc"), self.values.tolist(), strict=True))
+        if self.samples.size:
+            for name, samples in zip(("auc", "pauc"), self.samples, strict=True):
+                found[f"{name}_low"], found[f"{name}_high"] = metrics.interval(samples, confidence)
+        return found
+
+
+@dataclass(frozen=True)
+class MachineResult:
+    """Everything the tables say of one machine.
+
+    Attributes
+    ----------
+    machine : MachineScores
+    status : str
+        ``ok``, ``no labels``, ``one class only``, ``no test clips``, or why there are no scores.
+    counts : mapping of str to int
+        Test clips that are ``normal``, ``anomaly`` and ``unlabelled``.
+    joined : LabelledScores or None
+        None for a machine without scores.
+    trials : list of (float, float)
+        AUC and pAUC of each trial; empty where the status is not ``ok``.
+    areas : Areas or None
+        Their means; None where the status is not ``ok``.
+    """
+
+    machine: MachineScores
+    status: str
+    counts: Mapping[str, int]
+    joined: LabelledScores | None = None
+    trials: Sequence[tuple[float, float]] = ()
+    areas: Areas | None = None
+
+
+def evaluate(
+    machines: Sequence[MachineScores],
+    *,
+    clips: Path,
+    machine_table: Path,
+    type_table: Path,
+    clip_table: Path,
+    summary: Path,
+    settings: Evaluate,
+    run: str,
+) -> None:
+    """Write the tables of a run. The same input gives the same bytes.
+
+    Parameters
+    ----------
+    machines
+        Every machine of the run.
+    clips
+        The clip list, with labels where they are known.
+    machine_table
+        CSV, a row for each trial of each machine and, where ``trial`` is ``mean``, one for the mean over its trials
+        with the bootstrap interval; a machine without scores has one row with no trial. ``median_percentile`` and
+        ``share_above_95`` (between 0 and 1) are over all of the machine's test clips.
+    type_table
+        CSV, a row for each machine type with the arithmetic mean over its machines, then two rows ``all``: the mean
+        over all machines, and (``mean_over`` is ``types``) the mean over the types, as DCASE 2020 reports it.
+        ``machines`` counts those that have an AUC and so entered.
+    clip_table
+        CSV, a row for each test clip, most anomalous first: by percentile, then by deviation. ``score`` is the mean
+        over trials. ``percentile`` is the place of the score among the machine's ``held_out`` normal clips (0 to 100,
+        mean over trials, empty where none were held out). ``deviation`` is how many spreads it lies above their median
+        (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
+        clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
+        apart.
+    summary
+        Markdown, for people.
+    settings
+        The ``evaluate`` section of the configuration.
+    run
+        Name of the run.
+
+    Raises
+    ------
+    InputError
+        If a test clip has a score but no row in the clip list, or the reverse; if the trials of a machine do not hold
+        the same clips; or if the score files have no column ``settings.aggregator``.
+    """
+    listed = read_test_clips(clips)
+    ordered = sorted(machines, key=lambda machine: (machine.machine_type, machine.machine_id))
+    results = [machine_result(machine, listed, settings) for machine in ordered]
+    tables = (
+        [row for result in results for row in _machine_rows(result, settings.confidence)],
+        list(_type_rows(results, settings.confidence)),
+        _ranked([row for result in results for row in _clip_rows(result)]),
+    )
+    _write_csv(machine_table, MACHINE_COLUMNS, tables[0])
+    _write_csv(type_table, TYPE_COLUMNS, tables[1])
+    _write_csv(clip_table, CLIP_COLUMNS, tables[2])
+    unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
+    with replacing(summary) as temporary:
+        text = "\n".join(summary_lines(run, settings, *tables, unscored))
+        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def read_test_clips(clips: Path) -> ClipList:
+    """Return the test clips of the clip list by machine type and ID."""
+    listed: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+    for clip in read_clips(clips):
+        if clip.split == "test":
+            listed[clip.machine_type, clip.machine_id].append(clip)
+    return listed
+
+
+def machine_result(machine: MachineScores, listed: ClipList, settings: Evaluate) -> MachineResult:
+    """Evaluate one machine; errors are those of :func:`evaluate`."""
+    rows = listed.get((machine.machine_type, machine.machine_id), [])
+    if machine.status:
+        return MachineResult(machine, machine.status, _counts(row.label for row in rows))
+    joined = join(machine, rows, settings.aggregator)
+    counts = _counts(joined.labels.tolist())
+    status = _status(counts)
+    if status != "ok":
+        return MachineResult(machine, status, counts, joined)
+    trials = _trial_areas(joined, settings.max_fpr)
+    seed = derive_seed(settings.seed, 0, machine.name)
+    samples = metrics.bootstrap(joined.of("normal"), joined.of("anomaly"), settings.resamples, settings.max_fpr, seed)
+    areas = Areas(np.mean(trials, axis=0), np.array(samples))
+    return MachineResult(machine, status, counts, joined, trials, areas)
+
+
+def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> LabelledScores:
+    """Put the scores of a machine's test clips beside their labels.
+
+    A score belongs to the row of the clip list with the same path and, where the row has them, start and end. Where
+    recordings were cut into slices after the list was made, every slice takes the label of the row that it lies in.
+
+    Raises
+    ------
+    InputError
+        As :func:`evaluate`.
+    """
+    if not machine.scores:
+        raise InputError(f"{machine.name}: there are no score files to evaluate; score the machine first.")
+    tables = [scores.read(path) for path in machine.scores]
+    columns = [_column(*pair, aggregator) for pair in zip(machine.scores, tables, strict=True)]
+    trials = [
+        {clip: score for clip, split, score in zip(table.clips(), table.split, column, strict=True) if split == "test"}
+        for table, column in zip(tables, columns, strict=True)
+    ]
+    clips = sorted(trials[0], key=_sortable)
+    for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
+        _require_same_clips(machine.scores[0], trials[0], path, trial)
+    labels, unscored = _labels(machine, clips, listed, sliced=not np.isnan(tables[0].start).all())
+    splits = {
+        name: [column[table.split == name] for table, column in zip(tables, columns, strict=True)]
+        for name in ("validation", "train")
+    }
+    return LabelledScores(
+        clips=clips,
+        labels=np.array(labels, dtype=np.str_),
+        test=np.array([[trial[clip] for clip in clips] for trial in trials], dtype=np.float64),
+        held_out=splits["validation"],
+        train=splits["train"],
+        unscored=unscored,
+    )
+
+
+def _column(path: Path, table: ScoreTable, aggregator: str) -> FloatArray:
+    try:
+        return table.statistics[aggregator]
+    except KeyError:
+        raise InputError(
+            f"{path}: there is no column {aggregator!r} to take as the score; "
+            f"set evaluate.aggregator to one of {', '.join(table.statistics)}."
+        ) from None
+
+
+def _require_same_clips(first: Path, expected: Iterable[Key], path: Path, found: Iterable[Key]) -> None:
+    different = set(expected) ^ set(found)
+    if different:
+        clip = min(different, key=_sortable)
+        raise InputError(
+            f"{path}: the test clip {name_clip(clip)} is not in both this file and {first}; score all trials again."
+        )
+
+
+def _labels(
+    machine: MachineScores, clips: Sequence[Key], listed: Sequence[Clip], *, sliced: bool
+) -> tuple[list[str], list[str]]:
+    """Return the label of each scored clip, and the listed recordings that were cut into no slice at all."""
+    exact = {(row.path, row.start, row.end): row for row in listed}
+    of_file: dict[str, list[Clip]] = defaultdict(list)
+    for row in listed:
+        of_file[row.path].append(row)
+    matched = [exact.get(clip) or _row_around(clip, of_file[clip[0]]) for clip in clips]
+    for clip, found in zip(clips, matched, strict=True):
+        if found is None:
+            raise InputError(
+                f"{machine.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
+                f"of {machine.name} for it; add the row, or score the machine again."
+            )
+    used = set(matched)
+    unscored = [row for row in listed if row not in used]
+    for row in unscored:
+        if row.start is not None or not sliced:
+            raise InputError(
+                f"{machine.scores[0]}: the test clip {name_clip((row.path, row.start, row.end))} of the clip list has "
+                f"no score for {machine.name}; score the machine again."
+            )
+    if unscored:
+        log.warning("%s: %d test recordings gave no clip, such as %s", machine.name, len(unscored), unscored[0].path)
+    return [row.label for row in matched if row is not None], sorted(row.path for row in unscored)
+
+
+def _row_around(clip: Key, rows: Sequence[Clip]) -> Clip | None:
+    """Return the narrowest row that the clip lies in: that of the recording it was cut from."""
+    start, end = _bounds(clip[1], clip[2])
+    around = []
+    for row in rows:
+        row_start, row_end = _bounds(row.start, row.end)
+        if row_start <= start + TOLERANCE and end <= row_end + TOLERANCE:
+            around.append((row_end - row_start, row_start, row))
+    return min(around, key=lambda candidate: candidate[:2])[2] if around else None
+
+
+def _bounds(start: float | None, end: float | None) -> tuple[float, float]:
+    return 0.0 if start is None else start, math.inf if end is None else end
+
+
+def _sortable(clip: Key) -> tuple[str, float, float]:
+    return clip[0], *_bounds(clip[1], clip[2])
+
+
+def _counts(labels: Iterable[str]) -> dict[str, int]:
+    counted = Counter(label or "unlabelled" for label in labels)
+    return {name: counted[name] for name in COUNTS}
+
+
+def _status(counts: Mapping[str, int]) -> str:
+    if not any(counts.values()):
+        return "no test clips"
+    classes = (counts["normal"] > 0) + (counts["anomaly"] > 0)
+    return ("no labels", "one class only", "ok")[classes]
+
+
+def _trial_areas(joined: LabelledScores, max_fpr: float) -> list[tuple[float, float]]:
+    known = joined.labels != ""
+    anomalous = joined.labels[known] == "anomaly"
+    return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in joined.test[:, known]]
+
+
+def _mean(areas: Sequence[Areas]) -> Areas:
+    """Return the mean of independent areas; as each was resampled by itself, so is their mean."""
+    values, samples = [area.values for area in areas], [area.samples for area in areas]
+    return Areas(np.mean(values, axis=0), np.mean(samples, axis=0))
+
+
+def _percentiles(joined: LabelledScores) -> FloatArray:
+    """Return the place of each test clip among the held-out ones, (trials, clips)."""
+    return np.array([metrics.percentiles(*trial) for trial in zip(joined.test, joined.held_out, strict=True)])
+
+
+def _deviations(joined: LabelledScores) -> FloatArray:
+    """Return the distance of each test clip from the median of the held-out ones in spreads, (trials, clips)."""
+    references = [
+        held_out if len(held_out) > 1 else np.concatenate([held_out, train])
+        for held_out, train in zip(joined.held_out, joined.train, strict=True)
+    ]
+    return np.array([metrics.deviations(*trial) for trial in zip(joined.test, references, strict=True)])
+
+
+def _machine_rows(result: MachineResult, confidence: float) -> Iterator[Row]:
+    machine = result.machine
+    names = {"machine_type": machine.machine_type, "machine_id": machine.machine_id}
+    common = names | dict(result.counts) | {"status": result.status}
+    if result.joined is None:
+        yield common
+        return
+    unusual = [metrics.unusual(trial) for trial in _percentiles(result.joined)]
+    areas: Sequence[Row] = [{"auc": auc, "pauc": pauc} for auc, pauc in result.trials] or [{}] * len(unusual)
+    for trial, pair in enumerate(zip(areas, unusual, strict=True)):
+        yield {**common, "trial": trial, **pair[0], **pair[1]}
+    means = {name: float(np.mean([trial[name] for trial in unusual])) for name in unusual[0]}
+    yield {**common, "trial": "mean", **(result.areas.cells(confidence) if result.areas else {}), **means}
+
+
+def _type_rows(results: Sequence[MachineResult], confidence: float) -> Iterator[Row]:
+    by_type: dict[str, list[Areas]] = {result.machine.machine_type: [] for result in results}
+    for result in results:
+        if result.areas is not None:
+            by_type[result.machine.machine_type].append(result.areas)
+    machines = [area for areas in by_type.values() for area in areas]
+    types = [_mean(areas) for areas in by_type.values() if areas]
+    rows = [(name, "machines", len(areas), areas) for name, areas in by_type.items()]
+    rows += [("all", "machines", len(machines), machines), ("all", "types", len(machines), types)]
+    for name, mean_over, count, areas in rows:
+        cells = _mean(areas).cells(confidence) if areas else {}
+        yield {"machine_type": name, "mean_over": mean_over, "machines": count, **cells}
+
+
+def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
+    joined = result.joined
+    if joined is None:
+        return
+    names = {"machine_type": result.machine.machine_type, "machine_id": result.machine.machine_id}
+    held_out = min(map(len, joined.held_out))
+    trials = (joined.test, _percentiles(joined), _deviations(joined))
+    means = zip(*(measure.mean(axis=0).tolist() for measure in trials), strict=True)
+    for (path, start, end), label, mean in zip(joined.clips, joined.labels.tolist(), means, strict=True):
+        clip = {"path": path, "start": start, "end": end, "label": label, "held_out": held_out}
+        yield {**names, **clip, **dict(zip(MEASURES, mean, strict=True))}
+
+
+def _ranked(rows: Sequence[dict[str, Any]]) -> list[Row]:
+    """Sort the clips of all machines, most anomalous first, and number them."""
+    places: Counter[tuple[str, str]] = Counter()
+    ranked: list[Row] = []
+    for rank, row in enumerate(sorted(rows, key=_unusualness), start=1):
+        machine = row["machine_type"], row["machine_id"]
+        places[machine] += 1
+        ranked.append({"rank": rank, "rank_in_machine": places[machine], **row})
+    return ranked
+
+
+def _unusualness(row: Row) -> tuple[Any, ...]:
+    clip = (row["path"], row["start"], row["end"])
+    return (
+        *metrics.downwards(row["percentile"], row["deviation"]),
+        row["machine_type"],
+        row["machine_id"],
+        *_sortable(clip),
+    )
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
+
+
+def _cell(value: str | float | None) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return str(value)

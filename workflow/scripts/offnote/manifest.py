@@ -1,0 +1,87 @@
+"""The manifest of a run: what somebody needs in order to make it again, and to see that it came out the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from offnote import __version__, cache
+from offnote.config import ROOT, Settings
+from offnote.files import replacing
+from offnote.provenance import derive_seed, git_commit, sha256_of, versions
+
+
+def write_manifest(
+    settings: Settings,
+    *,
+    clips: Path,
+    caches: Sequence[Path],
+    models: Sequence[Path],
+    scores: Sequence[Path],
+    tables: Sequence[Path],
+    stages: Mapping[str, str],
+    config: Path,
+    manifest: Path,
+) -> None:
+    """Write the resolved configuration of a run, and its manifest.
+
+    The manifest names no host and no time: on the same type of CPU or GPU, a run from the same recordings,
+    configuration and commit writes the same manifest.
+
+    Parameters
+    ----------
+    settings
+        The run's settings, in full.
+    clips
+        The clip list.
+    caches, models, scores, tables
+        The run's files. The JSON files among models and scores tell the device that made their neighbours.
+    stages
+        Hash of the code behind each stage.
+    config, manifest
+        What to write: YAML and JSON.
+    """
+    stated = settings.model_dump()
+    with replacing(config) as temporary:
+        temporary.write_text(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    content = {
+        "offnote": __version__,
+        "git_commit": git_commit(ROOT),
+        "versions": versions(),
+        "code": dict(stages),
+        "config": stated,
+        "devices": _devices([*models, *scores]),
+        "seeds": {str(path.parent): _seed(_read(path)) for path in models if path.name == "model.json"},
+        "inputs": {str(path): _inputs(path) for path in caches},
+        "sha256": {str(path): sha256_of(path) for path in [clips, *models, *scores, *tables]},
+    }
+    with replacing(manifest) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _seed(model: Mapping[str, Any]) -> int:
+    return derive_seed(model["seed"], model["trial"], model["scope"])
+
+
+def _devices(paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return every device that a model was trained or a clip scored on, each once."""
+    devices: list[dict[str, Any]] = []
+    for path in paths:
+        device = _read(path)["device"] if path.suffix == ".json" else None
+        if device is not None and device not in devices:
+            devices.append(device)
+    return devices
+
+
+def _inputs(path: Path) -> dict[str, Any]:
+    with cache.read(path) as cached:
+        return {"clips": len(cached.entries), "sha256": cached.inputs_sha256}

@@ -1,0 +1,353 @@
+"""What there is to do, known when the Snakefile is read: runs, machines, scopes, and which of them can be trained.
+
+Nothing here imports torch or Snakemake, and nothing reads audio.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from offnote import cache, datasets, synthesis
+from offnote.clips import Clip, read_clips
+from offnote.config import Dataset, Settings, resolve
+from offnote.errors import InputError
+from offnote.provenance import digest
+from offnote.scores import quantile_name
+
+ALL = "all"
+DEMO_FOLDER = "results/cache/demo"
+NO_TRAINING_CLIPS = "no training clips"
+
+
+class Machine(NamedTuple):
+    """A machine, or a scope: a machine type and ID, either of which may be `all` in a scope."""
+
+    machine_type: str
+    machine_id: str
+
+    def __str__(self) -> str:
+        return f"{self.machine_type}/{self.machine_id}"
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """The recordings, or feature caches, that a run works on.
+
+    Attributes
+    ----------
+    root
+        The folder that clip paths are relative to.
+    clips
+        Every clip with what is known of it, by machine, in the order of the clip list.
+    caches
+        Feature caches made elsewhere, by machine; empty where features are made from audio.
+    """
+
+    root: Path
+    clips: Mapping[Machine, Sequence[Clip]]
+    caches: Mapping[Machine, Path]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One configuration and the work it asks for."""
+
+    settings: Settings
+    recordings: Recordings
+
+    @property
+    def machines(self) -> list[Machine]:
+        """Every machine of the dataset that the configuration does not leave out."""
+        return list(self.recordings.clips)
+
+    @cached_property
+    def scopes(self) -> dict[Machine, list[Machine]]:
+        """The scopes that can be trained: each with the machines it covers, those without training clips included."""
+        members: dict[Machine, list[Machine]] = {}
+        for machine in self.machines:
+            members.setdefault(self.scope_of(machine), []).append(machine)
+        return {scope: machines for scope, machines in members.items() if any(map(self._has_training_clips, machines))}
+
+    @property
+    def scored_machines(self) -> list[Machine]:
+        """The machines that a model will score."""
+        return [machine for machine in self.machines if self.scope_of(machine) in self.scopes]
+
+    def scope_of(self, machine: Machine) -> Machine:
+        """Return the scope whose model covers `machine`."""
+        kind = self.settings.model.scope
+        return Machine(
+            ALL if kind == "set" else machine.machine_type,
+            machine.machine_id if kind == "machine" else ALL,
+        )
+
+    def training_machines(self, scope: Machine) -> list[Machine]:
+        """Return the machines of `scope` that have training clips."""
+        return [machine for machine in self.scopes[scope] if self._has_training_clips(machine)]
+
+    def status(self, machine: Machine) -> str:
+        """Say why `machine` gets no model, in the words of the tables; empty where it gets one."""
+        return "" if self.scope_of(machine) in self.scopes else NO_TRAINING_CLIPS
+
+    @property
+    def trials(self) -> range:
+        """The trials, counted from 0."""
+        return range(self.settings.training.trials)
+
+    @property
+    def feature_settings(self) -> dict[str, Any]:
+        """Every setting that the frames depend on."""
+        settings = self.settings
+        return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
+
+    @property
+    def training_settings(self) -> dict[str, Any]:
+        """Every setting that a model depends on, beside its features."""
+        training = self.settings.training.model_dump(exclude={"trials"})
+        return {**self.settings.model_dump(include={"window", "model", "seed"}), "training": training}
+
+    @property
+    def feature_key(self) -> str:
+        """Twelve hex digits that name the feature settings in paths."""
+        return digest(self.feature_settings)[:12]
+
+    def _has_training_clips(self, machine: Machine) -> bool:
+        return any(clip.split == "train" for clip in self.recordings.clips[machine])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The machines or scopes that one job works through, one after the other.
+
+    Without members, a batch stands for a rule whose wildcards name the one machine.
+
+    Attributes
+    ----------
+    name
+        Name of the rule.
+    known
+        Wildcards whose values all members share.
+    members
+        The machines, or scopes; empty for a rule with wildcards.
+    """
+
+    name: str
+    known: Mapping[str, str]
+    members: tuple[Machine, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """Name the machines in a message of Snakemake's."""
+        return ", ".join(map(str, self.members)) or "{wildcards.machine_type}/{wildcards.machine_id}"
+
+    def all(self, pattern: str) -> list[str]:
+        """Return the path pattern once for each member.
+
+        Examples
+        --------
+        >>> Batch("train_0", {"run": "a"}, (Machine("fan", "id_00"),)).all("{run}/{machine_type}/{machine_id}/{trial}")
+        ['a/fan/id_00/{trial}']
+        """
+        filled = _fill(pattern, self.known)
+        return [_fill(filled, member._asdict()) for member in self.members] or [filled]
+
+    def one(self, pattern: str) -> str:
+        """Return the path pattern of what the whole batch shares, such as its log."""
+        if not self.members:
+            return _fill(pattern, self.known)
+        return _fill(pattern, {**self.known, "machine_type": "batch", "machine_id": self.name})
+
+    def of(self, function: Callable[[Mapping[str, str]], Any]) -> Callable[[Mapping[str, str]], Any]:
+        """Return a function of a job's wildcards that calls `function` with them and with those the batch knows."""
+        return lambda wildcards: function({**self.known, **dict(wildcards.items())})
+
+    def each(self, function: Callable[[Mapping[str, str], Machine], Any]) -> Callable[[Mapping[str, str]], list[Any]]:
+        """Return a function of the wildcards that lists `function` of the wildcards and each member in turn."""
+        return self.of(lambda known: [function(known, member) for member in self.members or [_machine_in(known)]])
+
+    def together(
+        self, function: Callable[[Mapping[str, str], Machine], Iterable[str]]
+    ) -> Callable[[Mapping[str, str]], list[str]]:
+        """Return a function of the wildcards that joins the paths that `function` gives for each member."""
+        listed = self.each(function)
+        return lambda wildcards: [path for paths in listed(wildcards) for path in paths]
+
+
+def plan(config: Mapping[str, Any]) -> dict[str, Run]:
+    """Plan the runs that a configuration asks for.
+
+    Parameters
+    ----------
+    config
+        As for :func:`offnote.config.resolve`.
+
+    Returns
+    -------
+    dict
+        Name to run.
+
+    Raises
+    ------
+    InputError
+        The configuration or the dataset is wrong, or no machine is left to train.
+    """
+    settings = resolve(config)
+    _check_what_runs_share(list(settings.values()))
+    found: dict[str, Recordings] = {}
+    runs = {}
+    for name, run_settings in settings.items():
+        dataset = run_settings.dataset.model_dump_json()
+        if dataset not in found:
+            found[dataset] = _find(run_settings)
+        runs[name] = Run(run_settings, found[dataset])
+        _check(runs[name])
+    return runs
+
+
+def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machine]]], size: int) -> list[Batch]:
+    """Divide the work of a rule into batches.
+
+    Parameters
+    ----------
+    name
+        Name of the rule.
+    groups
+        The members that may share a job, each group with the wildcards they have in common.
+    size
+        Members in a batch. With one, a single batch stands for all by its wildcards.
+
+    Examples
+    --------
+    >>> fans = [Machine("fan", f"id_0{number}") for number in (0, 2, 4)]
+    >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 2)]
+    ['train_a_0', 'train_a_1']
+    >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 1)]
+    ['train']
+    """
+    if size == 1:
+        return [Batch(name, {})]
+    divided = []
+    for known, group in groups:
+        members = tuple(group)
+        stem = re.sub(r"\W", "_", "_".join([name, *known.values()]))
+        chunks = [members[first : first + size] for first in range(0, len(members), size)]
+        divided += [Batch(f"{stem}_{number}", known, chunk) for number, chunk in enumerate(chunks)]
+    return divided
+
+
+def _find(settings: Settings) -> Recordings:
+    dataset = settings.dataset
+    if dataset.features is not None:
+        return _find_caches(Path(dataset.features), dataset)
+    if dataset.path is None:
+        root = Path(DEMO_FOLDER)
+        return Recordings(root, _by_machine(_demo_clips(root, settings), dataset), {})
+    path = Path(dataset.path).expanduser()
+    clips = datasets.load_clips(path, dataset.layout)
+    return Recordings(path if path.is_dir() else path.parent, _by_machine(clips, dataset), {})
+
+
+def _demo_clips(root: Path, settings: Settings) -> list[Clip]:
+    return datasets.parse_paths(root, synthesis.planned_paths(settings.demo), "dcase2020")
+
+
+def _find_caches(folder: Path, dataset: Dataset) -> Recordings:
+    """Take machines and clips from feature caches, and labels from the sheet where there is one."""
+    caches = {Machine(path.parent.name, path.stem): path for path in sorted(folder.glob("*/*.h5"))}
+    if not caches:
+        raise InputError(f"dataset.features: {folder} holds no caches <machine_type>/<machine_id>.h5")
+    clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path)]
+    if dataset.path is not None:
+        clips = _with_labels(clips, read_clips(Path(dataset.path).expanduser()), dataset.path)
+    by_machine = _by_machine(clips, dataset)
+    return Recordings(folder, by_machine, {machine: caches[machine] for machine in by_machine})
+
+
+def _cached_clips(machine: Machine, path: Path) -> list[Clip]:
+    with cache.read(path) as cached:
+        return [
+            Clip(entry.path, *machine, split=entry.split, start=entry.start, end=entry.end, domain=entry.domain)
+            for entry in cached.entries
+        ]
+
+
+def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> list[Clip]:
+    known = {(clip.machine, clip.path, clip.start, clip.end): clip for clip in sheet}
+    labelled = []
+    for clip in clips:
+        row = known.get((clip.machine, clip.path, clip.start, clip.end)) or known.get(
+            (clip.machine, clip.path, None, None)
+        )
+        if row is None or row.split != clip.split:
+            raise InputError(
+                f"{name}: has no {clip.split} row for the cached clip {clip.path} of {'/'.join(clip.machine)}"
+            )
+        labelled.append(Clip(**{**_fields(row), "start": clip.start, "end": clip.end}))
+    return labelled
+
+
+def _fields(clip: Clip) -> dict[str, Any]:
+    return {name: getattr(clip, name) for name in Clip.__slots__}
+
+
+def _by_machine(clips: Iterable[Clip], dataset: Dataset) -> dict[Machine, list[Clip]]:
+    by_machine: dict[Machine, list[Clip]] = {}
+    for clip in sorted(clips, key=lambda clip: clip.order):
+        by_machine.setdefault(Machine(*clip.machine), []).append(clip)
+    if dataset.machines is None:
+        return by_machine
+    for wanted in dataset.machines:
+        if not any(_is_wanted(machine, wanted) for machine in by_machine):
+            raise InputError(f"dataset.machines: {wanted!r} is none of {', '.join(map(str, by_machine))}")
+    return {
+        machine: clips
+        for machine, clips in by_machine.items()
+        if any(_is_wanted(machine, wanted) for wanted in dataset.machines)
+    }
+
+
+def _is_wanted(machine: Machine, wanted: str) -> bool:
+    return fnmatch(str(machine), wanted) or fnmatch(machine.machine_type, wanted)
+
+
+def _check_what_runs_share(settings: Sequence[Settings]) -> None:
+    first = settings[0]
+    sources: dict[str, Dataset] = {}
+    for other in settings:
+        for section in ("demo", "jobs"):
+            if getattr(other, section) != getattr(first, section):
+                raise InputError(f"run {other.run}: {section} holds for all runs together; state it outside `runs`")
+        source = other.dataset.model_copy(update={"machines": None})
+        if sources.setdefault(source.name, source) != source:
+            raise InputError(
+                f"run {other.run}: dataset.name {source.name!r} already stands for other recordings: rename it"
+            )
+
+
+def _check(run: Run) -> None:
+    """Find at once what would otherwise end a job hours later."""
+    statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
+    aggregator = run.settings.evaluate.aggregator
+    if aggregator not in statistics:
+        raise InputError(f"evaluate.aggregator: {aggregator!r} is none of {', '.join(statistics)}")
+    if not run.scopes:
+        raise InputError(
+            f"run {run.settings.run}: no machine has training clips, so there is nothing to learn from; "
+            f"check the layout of {run.recordings.root}"
+        )
+
+
+def _fill(pattern: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        pattern = pattern.replace(f"{{{name}}}", value)
+    return pattern
+
+
+def _machine_in(wildcards: Mapping[str, str]) -> Machine:
+    return Machine(wildcards["machine_type"], wildcards["machine_id"])

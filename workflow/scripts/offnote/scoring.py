@@ -1,0 +1,115 @@
+"""From a machine's features and a fitted detector to its score file."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from offnote.cache import FeatureCache, check_settings
+from offnote.cache import read as read_cache
+from offnote.detectors import Card, Detector, load_detector, refuse_short_clip
+from offnote.device import choose, describe, set_threads
+from offnote.errors import InputError
+from offnote.files import replacing
+from offnote.logs import progress
+from offnote.provenance import versions
+from offnote.scores import Key, ScoreTable, write
+
+CLIPS_PER_READ = 32
+
+
+def score_machine(
+    cache: Path,
+    model_directory: Path,
+    output: Path,
+    *,
+    sidecar: Path,
+    quantiles: Sequence[float],
+    threads: int,
+    device: str,
+    require_gpu: bool,
+) -> None:
+    """Score every clip of a machine, in the cache's order.
+
+    Parameters
+    ----------
+    cache : Path
+        The machine's features.
+    model_directory : Path
+        Folder of the fitted detector.
+    output : Path
+        The score file. Training clips that the fit has not seen have the split ``validation`` in it.
+    sidecar : Path
+        A JSON file about the scores: the model, the inputs, the device and the versions they come from.
+    quantiles : sequence of float
+        Quantiles of the window errors to keep.
+    threads : int
+        Torch threads.
+    device, require_gpu
+        As in the configuration.
+
+    Raises
+    ------
+    InputError
+        The features were made with other settings than those the model was fitted on, a clip is shorter than a
+        context window, or a score is not finite.
+    """
+    set_threads(threads)
+    chosen_device = choose(device, require_gpu)
+    detector = load_detector(model_directory, chosen_device)
+    with read_cache(cache) as features:
+        _check_features(features, detector.card)
+        write(output, _score(detector, features, quantiles))
+        about = {
+            "format": "offnote-scores",
+            "format_version": 1,
+            "model": detector.card.weights_sha256,
+            "scope": detector.card.scope,
+            "trial": detector.card.trial,
+            "inputs_sha256": features.inputs_sha256,
+            "device": describe(chosen_device),
+            "versions": versions(),
+        }
+    with replacing(sidecar) as temporary:
+        temporary.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check_features(features: FeatureCache, card: Card) -> None:
+    check_settings(features, card.features)
+    if features.n_mels != card.n_mels:
+        raise InputError(
+            f"{features.path}: {features.n_mels} mel bands, and the model of {card.scope} has {card.n_mels}"
+        )
+
+
+def _score(detector: Detector, features: FeatureCache, quantiles: Sequence[float]) -> ScoreTable:
+    entries = features.entries
+    clips = progress(_clips(features, detector.card.window.frames), len(entries), f"clips of {features.path.stem}")
+    rows = [detector.score(frames, quantiles) for frames in clips]
+    held_out = {(clip.path, clip.start, clip.end) for clip in detector.card.held_out}
+
+    def split(entry_split: str, key: Key) -> str:
+        return "validation" if entry_split == "train" and key in held_out else entry_split
+
+    return ScoreTable(
+        path=np.array([entry.path for entry in entries]),
+        split=np.array([split(entry.split, (entry.path, entry.start, entry.end)) for entry in entries]),
+        start=np.array([math.nan if entry.start is None else entry.start for entry in entries]),
+        end=np.array([math.nan if entry.end is None else entry.end for entry in entries]),
+        statistics={name: np.array([row[name] for row in rows]) for name in rows[0]},
+    )
+
+
+def _clips(features: FeatureCache, size: int) -> Iterator[np.ndarray]:
+    """Read clip by clip, though several from the file at once."""
+    for first in range(0, len(features), CLIPS_PER_READ):
+        indices = range(first, min(first + CLIPS_PER_READ, len(features)))
+        for index in indices:
+            refuse_short_clip(features, index, size)
+        frames, offsets = features.clips(indices)
+        yield from (frames[start:end] for start, end in pairwise(offsets))

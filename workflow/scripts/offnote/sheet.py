@@ -1,0 +1,151 @@
+"""A first sample sheet for any folder of recordings, guessed from the names of folders and files.
+
+It is a proposal: a person looks it over before a detector learns from it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from offnote.clips import Clip, write_clips
+from offnote.config import RESERVED_NAMES
+from offnote.datasets import find_recordings
+from offnote.errors import InputError
+
+NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact"})
+ANOMALY_WORDS = frozenset(
+    {"abnormal", "anomaly", "anomalies", "anomalous", "fault", "faults", "faulty", "defect", "defects", "defective"}
+    | {"bad", "broken", "damage", "damaged", "failure", "failed", "ng"}
+)
+SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "new": "test"} | {
+    "eval": "test",
+    "evaluation": "test",
+    "supplemental": "supplemental",
+}
+ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Guess:
+    """What the names say about one recording."""
+
+    path: str
+    machine_type: str
+    machine_id: str
+    split: str
+    label: str
+
+
+def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
+    """Write a sample sheet for the recordings below `folder`.
+
+    Parameters
+    ----------
+    folder
+        Any folder of recordings.
+    sheet
+        The file to write; its paths will be relative to its own folder.
+
+    Returns
+    -------
+    list of Clip
+        What was written.
+
+    Raises
+    ------
+    InputError
+        There are no recordings, or `sheet` is there already.
+    """
+    if sheet.exists():
+        raise InputError(f"{sheet} is there already; remove it, or name another file with --output")
+    clips = guess_clips(folder)
+    above = os.path.relpath(folder.absolute(), sheet.parent.absolute())
+    moved = [replace(clip, path=Path(os.path.normpath(Path(above, clip.path))).as_posix()) for clip in clips]
+    write_clips(sheet, sorted(moved, key=lambda clip: clip.order))
+    return moved
+
+
+def guess_clips(folder: Path) -> list[Clip]:
+    """Guess machine, split and label of each recording below `folder` from its path.
+
+    Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where folders at one level are
+    named so and their neighbours are not, as *healthy* beside *bearing*, the neighbours are taken for faults. Words
+    such as *train* and *test* tell the split. The last other folders name the machine type and ID. What names do not
+    tell:
+
+    * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most;
+    * a machine with clips of unknown label beside normal ones: the normal ones train, the unknown ones are tested;
+    * a machine with normal clips only, or of which nothing is known: the first three quarters train.
+    """
+    paths = find_recordings(folder)
+    level = _label_level(paths)
+    guesses = [_guess(path, level, folder.absolute().name) for path in paths]
+    machines: dict[tuple[str, str], list[_Guess]] = {}
+    for guess in guesses:
+        machines.setdefault((guess.machine_type, guess.machine_id), []).append(guess)
+    return [clip for members in machines.values() for clip in _split(members)]
+
+
+def _guess(path: str, level: int | None, name: str) -> _Guess:
+    *folders, file = path.split("/")
+    label, split = _label(path), _first(SPLIT_WORDS.get(word) for word in _words(path))
+    if not label and level is not None and level < len(folders) and not split:
+        label = "anomaly"
+    telling = [folder for place, folder in enumerate(folders) if place != level and not _tells(folder)]
+    found = ID.search(file)
+    machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
+    return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, label)
+
+
+def _label_level(paths: Iterable[str]) -> int | None:
+    """Return the depth of the folders whose names tell labels; None where none do."""
+    depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if _label(folder)]
+    return max(set(depths), key=depths.count) if depths else None
+
+
+def _label(text: str) -> str:
+    words = _words(text)
+    if ANOMALY_WORDS.intersection(words):
+        return "anomaly"
+    return "normal" if NORMAL_WORDS.intersection(words) else ""
+
+
+def _tells(folder: str) -> bool:
+    return bool(_label(folder) or SPLIT_WORDS.keys() & set(_words(folder)))
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z]+", text.lower())
+
+
+def _first(found: Iterable[str | None]) -> str:
+    return next((word for word in found if word), "")
+
+
+def _name(text: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-") or "machine"
+    return f"{name}_" if name in RESERVED_NAMES else name
+
+
+def _split(members: Sequence[_Guess]) -> list[Clip]:
+    """Give every clip of a machine a split: the one its name tells, or one by the rules of :func:`guess_clips`."""
+    split = {guess.path: guess.split for guess in members}
+    open_ones = [guess for guess in members if not guess.split]
+    normals = [guess.path for guess in open_ones if guess.label == "normal"]
+    anomalies = [guess.path for guess in open_ones if guess.label == "anomaly"]
+    unknown = [guess.path for guess in open_ones if not guess.label]
+    split |= dict.fromkeys([*anomalies, *unknown], "test") | dict.fromkeys(normals, "train")
+    if anomalies:
+        split |= dict.fromkeys(normals[: min(len(anomalies), len(normals) // 2)], "test")
+    elif not any(guess.split for guess in members) and not (normals and unknown):
+        rest = normals or unknown
+        split |= dict.fromkeys(rest, "test") | dict.fromkeys(rest[: -(-3 * len(rest) // 4)], "train")
+    return [
+        Clip(guess.path, guess.machine_type, guess.machine_id, split[guess.path], guess.label)
+        for guess in members
+        if not (split[guess.path] == "train" and guess.label == "anomaly")
+    ]

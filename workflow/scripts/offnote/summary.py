@@ -1,0 +1,212 @@
+"""The summary of a run, in Markdown: what the tables say, in a form to read, and how far to trust it."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from offnote import metrics
+from offnote.config import Evaluate
+from offnote.scores import name_clip
+
+Row = Mapping[str, Any]
+
+COUNTS = ("normal", "anomaly", "unlabelled")
+MEASURES = ("score", "percentile", "deviation")
+
+SHOWN = 20
+"""Clips in the ranking; the table of clips holds them all."""
+
+
+def summary_lines(
+    run: str,
+    settings: Evaluate,
+    machines: Sequence[Row],
+    types: Sequence[Row],
+    clips: Sequence[Row],
+    unscored: Sequence[tuple[str, str]],
+) -> Iterator[str]:
+    """Yield the lines of the summary.
+
+    Parameters
+    ----------
+    run
+        Name of the run.
+    settings
+        The ``evaluate`` section of the configuration.
+    machines, types, clips
+        The rows of the three tables, as :func:`offnote.evaluation.evaluate` describes them.
+    unscored
+        Machine and path of each recording of which no slice was left to score.
+    """
+    means = [row for row in machines if row.get("trial", "mean") == "mean"]
+    trials = [row for row in machines if row.get("trial", "mean") != "mean"]
+    yield from _opening(run, settings, means, len({row["trial"] for row in trials}))
+    rated = [row for row in means if row["status"] == "ok"]
+    if rated:
+        yield from _detection(settings, rated, types, trials)
+    new = [row for row in clips if row["label"] == ""]
+    if new:
+        yield from _new_clips(new)
+    unrated = [row for row in means if row["status"] != "ok"]
+    if unrated:
+        yield from ("", "## Machines without an AUC", "")
+        cells = [[_name(row), row["status"], *(str(row[name]) for name in COUNTS)] for row in unrated]
+        yield from _markdown(["machine", "why", *COUNTS], cells)
+    if unscored:
+        yield from ("", "## Recordings that gave no clip", "")
+        yield from ("Cut into slices, nothing was left of them to score.", "")
+        yield from _markdown(["machine", "recording"], [[name, _code(path)] for name, path in unscored])
+
+
+def _opening(run: str, settings: Evaluate, machines: Sequence[Row], trials: int) -> Iterator[str]:
+    totals = {name: sum(row[name] for row in machines) for name in COUNTS}
+    counts = ", ".join(f"{count} {name}" for name, count in totals.items())
+    yield from (f"# Run {_code(run)}", "")
+    yield (
+        f"{_plural(len(machines), 'machine')}, {_plural(sum(totals.values()), 'test clip')} ({counts}), "
+        f"{_plural(trials, 'trial')}. The score of a clip is the column {_code(settings.aggregator)} of the score "
+        "files; higher is more anomalous."
+    )
+
+
+def _detection(settings: Evaluate, rated: Sequence[Row], types: Sequence[Row], trials: Sequence[Row]) -> Iterator[str]:
+    bounds = f" [{100 * settings.confidence:.3g} %]" if settings.resamples else ""
+    heads = [f"AUC %{bounds}", f"pAUC %{bounds}"]
+    yield from ("", "## Anomalies against normal clips", "")
+    yield (
+        "AUC is the chance that an anomalous clip scores higher than a normal one: 50 % is guessing, 100 % perfect. "
+        f"pAUC looks only at false alarm rates up to {100 * settings.max_fpr:.3g} %, and 50 % is guessing there too."
+    )
+    yield from ("", *_resolution(settings, rated), "")
+    yield from _markdown(
+        ["machine type", "machines", *heads], [[*_type_texts(row), *_area_texts(row)] for row in types]
+    )
+    yield from ("", "### Machines", "")
+    rows = [
+        [_name(row), *_area_texts(row), _spread(row, trials), *(str(row[name]) for name in COUNTS)] for row in rated
+    ]
+    yield from _markdown(["machine", *heads, "AUC % of the trials", *COUNTS], rows)
+
+
+def _resolution(settings: Evaluate, rated: Sequence[Row]) -> Iterator[str]:
+    """Say what the numbers can and cannot tell apart."""
+    if settings.resamples:
+        yield (
+            f"In brackets: {100 * settings.confidence:.3g} % intervals from {settings.resamples} bootstrap resamples "
+            "of the test clips. They say how far a number may move with other recordings of the same kind; not how far "
+            "with other training seeds, and too little where clips resemble each other, as slices of one recording do."
+        )
+        yield ""
+    smallest = min(rated, key=lambda row: (min(row["normal"], row["anomaly"]), _name(row)))
+    clips = min(smallest["normal"], smallest["anomaly"])
+    normal = min(row["normal"] for row in rated)
+    yield (
+        f"Few clips resolve little. One clip of the smallest class ({_plural(clips, 'clip')}, {_name(smallest)}) can "
+        f"move its machine's AUC by {100 / clips:.2g} points; a pAUC is decided by the "
+        f"{settings.max_fpr * normal:.2g} highest of {_plural(normal, 'normal clip')} where there are fewest."
+    )
+
+
+def _new_clips(new: Sequence[Row]) -> Iterator[str]:
+    machines: dict[str, list[Row]] = defaultdict(list)
+    for row in new:
+        machines[_name(row)].append(row)
+    yield from ("", "## New clips, without labels", "", *_how_to_read_percentiles(machines.values()))
+    yield from ("", "### Machines, most unusual first", "")
+    heads = ["new clips", "above the 95 % point", "unchanged: at most", "median percentile", "held-out clips"]
+    yield from _markdown(["rank", "machine", *heads], _unusual_machines(machines))
+    yield from ("", f"### The {min(SHOWN, len(new))} most unusual of {_plural(len(new), 'new clip')}", "")
+    rows = [
+        [
+            *(str(rank), _name(row), _code(name_clip((row["path"], row["start"], row["end"])))),
+            *(f"{row['score']:.4g}", _number(row["percentile"]), _number(row["deviation"]), str(row["held_out"])),
+        ]
+        for rank, row in enumerate(new[:SHOWN], start=1)
+    ]
+    yield from _markdown(["rank", "machine", "clip", *MEASURES, "held-out clips"], rows)
+
+
+def _how_to_read_percentiles(machines: Iterable[Sequence[Row]]) -> Iterator[str]:
+    held_out = [rows[0]["held_out"] for rows in machines]
+    yield (
+        "A clip's percentile is its place among the machine's held-out clips: normal clips kept out of the training. "
+        "Deviation is the distance from their median in units of their spread; it ranks the clips that lie above all "
+        "of them. Where a machine sounds as it did in training, the median percentile is near 50, and in 19 cases of "
+        "20 no more clips lie above the 95 % point of the held-out ones than *unchanged: at most* says, as far as "
+        "clips are recorded independently. More mean that the machine, its surroundings or the microphone has changed."
+    )
+    known = sorted(filter(None, held_out))
+    if known:
+        yield ""
+        count = f"{known[0]}" if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
+        yield (
+            f"The percentiles rest on {count} held-out clips a machine: at worst they come in steps of "
+            f"{100 / known[0]:.2g}, and 100 says no more than *above all of them*."
+        )
+    if len(known) < len(held_out):
+        yield ""
+        yield (
+            "Machines without held-out clips (`training.validation`) have no percentile. Their deviation is from the "
+            "clips that the model was trained on, which it knows better than any new clip: read it as a ranking only."
+        )
+
+
+def _unusual_machines(machines: Mapping[str, Sequence[Row]]) -> Iterator[list[str]]:
+    nothing = {"share_above_95": math.nan, "median_percentile": math.nan}
+    found = {
+        name: nothing | metrics.unusual(np.array([row["percentile"] for row in rows]))
+        for name, rows in machines.items()
+    }
+    ranked = sorted(machines, key=lambda name: (*metrics.downwards(*(found[name][key] for key in nothing)), name))
+    for rank, name in enumerate(ranked, start=1):
+        held_out = machines[name][0]["held_out"]
+        shares = [
+            _number(100 * share, " %")
+            for share in (found[name]["share_above_95"], metrics.healthy_share(held_out, len(machines[name])))
+        ]
+        median = _number(found[name]["median_percentile"])
+        yield [str(rank), name, str(len(machines[name])), *shares, median, str(held_out)]
+
+
+def _name(row: Row) -> str:
+    return f"{row['machine_type']}/{row['machine_id']}"
+
+
+def _type_texts(row: Row) -> tuple[str, str]:
+    everything = f"**mean over all {row['mean_over']}**"
+    return everything if row["machine_type"] == "all" else row["machine_type"], str(row["machines"])
+
+
+def _area_texts(row: Row) -> list[str]:
+    texts = []
+    for name in ("auc", "pauc"):
+        value, low, high = (100 * row.get(key, math.nan) for key in (name, f"{name}_low", f"{name}_high"))
+        texts.append(_number(value) + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]"))
+    return texts
+
+
+def _spread(machine: Row, trials: Sequence[Row]) -> str:
+    areas = [100 * row["auc"] for row in trials if _name(row) == _name(machine)]
+    return f"{min(areas):.1f} to {max(areas):.1f}" if len(areas) > 1 else "–"
+
+
+def _number(value: float, unit: str = "") -> str:
+    return "–" if math.isnan(value) else f"{value:.1f}{unit}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _code(text: str) -> str:
+    return f"`{text}`"
+
+
+def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

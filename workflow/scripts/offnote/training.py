@@ -1,0 +1,316 @@
+"""Fitting a network to the context windows of normal clips: where the windows come from, and the loop over them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from offnote.cache import Entry, FeatureCache
+from offnote.config import Training
+from offnote.errors import InputError
+from offnote.logs import progress
+from offnote.models import reconstruction_errors
+from offnote.windows import gather, window_starts
+
+VALIDATION_BATCH = 1024
+CLIPS_PER_READ = 64
+MEBIBYTE = 2**20
+
+ClipReference = tuple[int, int]
+"""A clip of several caches: which cache, and which of its clips."""
+
+
+def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
+    """Choose the training clips of a machine that the fit does not see.
+
+    Whole recordings are held out, so that overlapping slices of one are never on both sides; where all clips are
+    slices of a single recording, single slices are.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The machine's clips; only those of split ``train`` can be chosen.
+    fraction : float
+        Share to hold out, rounded to whole recordings: at least one, if there are two and `fraction` is not 0; never
+        all.
+    seed : int
+        The same seed chooses the same clips.
+
+    Returns
+    -------
+    list of int
+        Indices into `entries`, ascending.
+
+    Examples
+    --------
+    >>> held_out([Entry(f"{i}.wav", "train") for i in range(10)], 0.2, seed=0)
+    [1, 4]
+    """
+    recordings: dict[str, list[int]] = {}
+    for index, entry in enumerate(entries):
+        if entry.split == "train":
+            recordings.setdefault(entry.path, []).append(index)
+    units = list(recordings.values())
+    if len(units) == 1:
+        units = [[index] for index in units[0]]
+    wanted = 0 if fraction == 0 else max(1, round(fraction * len(units)))
+    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = order[: min(wanted, max(0, len(units) - 1))]
+    return sorted(index for unit in chosen for index in units[unit])
+
+
+class WindowSource:
+    """The context windows of some clips, in batches: from features kept on the device, or streamed block by block.
+
+    Features are kept in the precision of the cache, and only a batch at a time is turned into windows.
+
+    Parameters
+    ----------
+    caches : sequence of FeatureCache
+        Opened caches with equal feature settings.
+    clips : sequence of (cache, clip)
+        The clips, as indices.
+    size : int
+        Frames in a context window.
+    device : torch.device
+        Where batches are handed out.
+    block_bytes : int or None
+        Features to have on the device at once; None keeps all of them there. One clip is never divided.
+
+    Attributes
+    ----------
+    windows : int
+        How many windows a pass hands out.
+    device : torch.device
+        Where they are.
+    """
+
+    def __init__(
+        self,
+        caches: Sequence[FeatureCache],
+        clips: Sequence[ClipReference],
+        size: int,
+        device: torch.device,
+        block_bytes: int | None = None,
+    ) -> None:
+        self._caches = caches
+        self._size = size
+        self.device = device
+        self._block_bytes = block_bytes
+        self._clips = sorted(clips)
+        self.windows = sum(max(0, _frames(caches, clip) - size + 1) for clip in self._clips)
+        self._resident = None if block_bytes is not None else self._load(self._clips)
+
+    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
+        """Hand out every window exactly once, as float32 (batch, size * mels).
+
+        The last batch of a block may be smaller; a single window that is left over joins the batch before it, since
+        batch normalisation cannot normalise one.
+
+        Parameters
+        ----------
+        batch_size : int
+            Windows in a batch.
+        generator : torch.Generator, optional
+            Shuffles the windows, on the CPU whatever the device, so that every device sees the same order. Streamed,
+            it shuffles the clips and then the windows of each block. None: the order of the clips.
+        """
+        for frames, starts in self._blocks(generator):
+            order = starts if generator is None else starts[torch.randperm(len(starts), generator=generator)]
+            for part in _parts(order.to(self.device), batch_size):
+                yield gather(frames, part, self._size).float()
+
+    def _blocks(self, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
+        if self._resident is not None:
+            yield self._resident
+            return
+        clips = self._clips
+        if generator is not None:
+            clips = [clips[place] for place in torch.randperm(len(clips), generator=generator).tolist()]
+        for block in self._cut(clips):
+            yield self._load(sorted(block))
+
+    def _cut(self, clips: Sequence[ClipReference]) -> list[list[ClipReference]]:
+        """Cut into blocks of about equal size: the fewest that stay within the limit, up to the rounding to clips."""
+        sizes = [_bytes(self._caches, clip) for clip in clips]
+        count = max(1, math.ceil(sum(sizes) / max(1, self._block_bytes or 0)))
+        blocks: list[list[ClipReference]] = [[] for _ in range(count)]
+        middles = np.cumsum(sizes) - np.array(sizes) / 2
+        for clip, middle in zip(clips, middles, strict=True):
+            blocks[int(middle * count / sum(sizes))].append(clip)
+        return [block for block in blocks if block]
+
+    def _load(self, clips: Sequence[ClipReference]) -> tuple[Tensor, Tensor]:
+        """Read the frames of `clips` onto the device; return them with the first frames of their windows."""
+        lengths = [_frames(self._caches, clip) for clip in clips]
+        offsets = np.cumsum([0, *lengths])
+        shape = (int(offsets[-1]), self._caches[0].n_mels)
+        frames = torch.empty(shape, dtype=_dtype(self._caches), device=self.device)
+        for number, cache in enumerate(self._caches):
+            places = [place for place, clip in enumerate(clips) if clip[0] == number]
+            for first in range(0, len(places), CLIPS_PER_READ):
+                some = places[first : first + CLIPS_PER_READ]
+                read, _ = cache.clips([clips[place][1] for place in some])
+                frames[offsets[some[0]] : offsets[some[-1] + 1]] = torch.from_numpy(read)
+        return frames, window_starts(torch.from_numpy(offsets), self._size)
+
+
+def window_sources(
+    caches: Sequence[FeatureCache],
+    parts: Sequence[Sequence[ClipReference]],
+    size: int,
+    device: torch.device,
+    memory: int,
+) -> list[WindowSource]:
+    """Make a source for each list of clips; all of them stay on the device if together they fit into `memory` MiB."""
+    total = sum(_bytes(caches, clip) for part in parts for clip in part)
+    block_bytes = None if total <= memory * MEBIBYTE else memory * MEBIBYTE
+    return [WindowSource(caches, part, size, device, block_bytes) for part in parts]
+
+
+@dataclass
+class History:
+    """Losses epoch by epoch: the mean over all windows, in dB squared; validation is NaN where nothing is held out."""
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+
+
+class Adam:
+    """Adam without weight decay (Kingma and Ba 2015, algorithm 1), over all parameters as one vector.
+
+    Written out because making an optimiser of ``torch.optim`` imports torch's compiler, two seconds a job; the moments
+    are one long vector because that takes a few operations a step where many small tensors take many.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Whose parameters are trained, all of one dtype and device.
+    learning_rate, epsilon : float
+        Step size, and what is added to the root of the second moment.
+
+    Attributes
+    ----------
+    steps : int
+        Steps taken.
+    mean, square : Tensor, (parameters,)
+        Running means of the gradient and of its square.
+    """
+
+    MEAN_DECAY = 0.9
+    SQUARE_DECAY = 0.999
+
+    def __init__(self, network: nn.Module, learning_rate: float, epsilon: float) -> None:
+        self._parameters = list(network.parameters())
+        self._learning_rate = learning_rate
+        self._epsilon = epsilon
+        self._sizes = [parameter.numel() for parameter in self._parameters]
+        self.steps = 0
+        self.mean = torch.zeros(sum(self._sizes), dtype=self._parameters[0].dtype, device=self._parameters[0].device)
+        self.square = torch.zeros_like(self.mean)
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """Move the parameters by their gradients, and forget these."""
+        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - self.MEAN_DECAY)
+        self.square.mul_(self.SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - self.SQUARE_DECAY)
+        spread = self.square.sqrt().div_(math.sqrt(1 - self.SQUARE_DECAY**self.steps)).add_(self._epsilon)
+        change = (self.mean / spread).mul_(-self._learning_rate / (1 - self.MEAN_DECAY**self.steps))
+        for parameter, piece in zip(self._parameters, change.split_with_sizes(self._sizes), strict=True):
+            parameter.add_(piece.view_as(parameter))
+            parameter.grad = None
+
+
+@dataclass
+class State:
+    """Everything that the next epoch depends on: with these four, a fit goes on as if it had never stopped."""
+
+    network: nn.Module
+    optimiser: Adam
+    generator: torch.Generator
+    history: History = field(default_factory=History)
+
+
+def start(network: nn.Module, settings: Training, generator: torch.Generator) -> State:
+    """Return the state before the first epoch; `generator` is going to shuffle the windows."""
+    return State(network, Adam(network, settings.learning_rate, settings.adam_epsilon), generator)
+
+
+def fit(state: State, windows: WindowSource, validation: WindowSource | None, settings: Training, what: str) -> None:
+    """Train `state.network` for the epochs that its history still lacks.
+
+    Adam minimises the mean squared error over all elements of a batch, as in the published baselines.
+
+    Parameters
+    ----------
+    state : State
+        Changed in place.
+    windows, validation : WindowSource
+        Windows to fit, and held-out windows for the validation loss (None or empty: none).
+    settings : offnote.config.Training
+        Epochs and batch size.
+    what : str
+        Names the model in the log.
+
+    Raises
+    ------
+    InputError
+        A loss is not finite.
+    """
+    remaining = range(len(state.history.loss), settings.epochs)
+    for _ in progress(remaining, len(remaining), f"epochs of {what}"):
+        loss = _epoch(state, windows, settings.batch_size)
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{what}: the training loss is {loss} in epoch {len(state.history.loss) + 1}; "
+                "set a smaller training.learning_rate, or look for features that are not finite"
+            )
+        state.history.loss.append(loss)
+        state.history.validation_loss.append(_validation_loss(state.network, validation))
+
+
+def _epoch(state: State, windows: WindowSource, batch_size: int) -> float:
+    state.network.train()
+    total = torch.zeros((), dtype=torch.float64, device=windows.device)
+    for batch in windows.batches(batch_size, state.generator):
+        loss = nn.functional.mse_loss(state.network(batch), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step()
+        # summed where it lies: asking for a number here would make the device wait in every step
+        total += loss.detach() * len(batch)
+    return float(total) / windows.windows
+
+
+def _validation_loss(network: nn.Module, validation: WindowSource | None) -> float:
+    if validation is None or not validation.windows:
+        return math.nan
+    network.eval()
+    sums = [reconstruction_errors(network, batch).double().sum() for batch in validation.batches(VALIDATION_BATCH)]
+    return float(torch.stack(sums).sum()) / validation.windows
+
+
+def _parts(order: Tensor, size: int) -> list[Tensor]:
+    parts = [order[first : first + size] for first in range(0, len(order), size)]
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    return parts
+
+
+def _frames(caches: Sequence[FeatureCache], clip: ClipReference) -> int:
+    offsets = caches[clip[0]].offsets
+    return int(offsets[clip[1] + 1] - offsets[clip[1]])
+
+
+def _bytes(caches: Sequence[FeatureCache], clip: ClipReference) -> int:
+    return _frames(caches, clip) * caches[0].n_mels * _dtype(caches).itemsize
+
+
+def _dtype(caches: Sequence[FeatureCache]) -> torch.dtype:
+    return torch.float16 if caches[0].dtype == np.float16 else torch.float32

@@ -1,0 +1,28 @@
+"""Score the clips of one machine, or of several, one after the other."""
+
+from typing import TYPE_CHECKING
+
+from offnote.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0], "score"):
+    from pathlib import Path
+
+    from offnote.device import require_threads
+    from offnote.scoring import score_machine
+
+    require_threads(snakemake.params.threads, snakemake.threads)
+    outputs = zip(snakemake.output.scores, snakemake.output.descriptions, strict=True)
+    for job, (scores, description) in zip(snakemake.params.jobs, outputs, strict=True):
+        score_machine(
+            Path(job["cache"]),
+            Path(job["model"]),
+            Path(scores),
+            sidecar=Path(description),
+            quantiles=snakemake.params.quantiles,
+            threads=snakemake.params.threads,
+            device=snakemake.resources.device,
+            require_gpu=snakemake.resources.require_gpu == "true",
+        )

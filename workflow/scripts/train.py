@@ -1,0 +1,31 @@
+"""Train the models of one scope, or of several, one after the other."""
+
+from typing import TYPE_CHECKING
+
+from offnote.logs import job_log
+
+if TYPE_CHECKING:
+    from snakemake.iocontainers import snakemake
+
+with job_log(snakemake.log[0], "train"):
+    from pathlib import Path
+
+    from offnote.config import Model, Training, Window
+    from offnote.detectors import fit_scope
+    from offnote.device import require_threads
+
+    settings = snakemake.params.settings
+    require_threads(settings["model"]["threads"], snakemake.threads)
+    for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True):
+        fit_scope(
+            [Path(path) for path in job["caches"]],
+            Path(output).parent,
+            window=Window(**settings["window"]),
+            model=Model(**settings["model"]),
+            training=Training(**settings["training"]),
+            seed=settings["seed"],
+            trial=job["trial"],
+            scope=job["scope"],
+            device=snakemake.resources.device,
+            require_gpu=snakemake.resources.require_gpu == "true",
+        )
