@@ -11,6 +11,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
 include: "workflow/rules/synthesise.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/features.smk"

@@ -1,19 +1,6 @@
 # Scores and labels to tables: the one place where labels come in.
 
 
-def evaluate_jobs(wildcards):
-    """Return every machine of a run with its score files, or with the reason why it has none."""
-    run = RUNS[wildcards.run]
-    return [
-        {
-            **machine._asdict(),
-            "scores": ([f"{stem}.csv" for stem in scores_of(run, machine)] if not run.status(machine) else []),
-            "status": run.status(machine),
-        }
-        for machine in run.machines
-    ]
-
-
 rule evaluate:
     input:
         scores=lambda wildcards: [path for job in evaluate_jobs(wildcards) for path in job["scores"]],

@@ -2,21 +2,6 @@
 FEATURE_GROUPS = [({"dataset": dataset, "key": key}, machines) for (dataset, key), machines in CACHED.items()]
 
 
-def recordings_of(known, machine):
-    """Return the recordings of a machine, so that one added, changed or removed is noticed."""
-    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
-    return list(dict.fromkeys(str(recordings.root / clip.path) for clip in recordings.clips[machine]))
-
-
-def features_job(known, machine):
-    """Return what the features of a machine are made from; labels stay behind."""
-    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
-    return {
-        "root": str(recordings.root),
-        "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
-    }
-
-
 for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
 
     rule:

@@ -1,13 +1,6 @@
 # ROC, score histogram and loss curves of each machine.
 
 
-def losses_of(wildcards):
-    """Return the loss curves of the model that covers a machine, one a trial."""
-    run = RUNS[wildcards.run]
-    scope = run.scope_of(Machine(wildcards.machine_type, wildcards.machine_id))
-    return [f"{MODEL.format(run=wildcards.run, trial=trial, **scope._asdict())}/loss.csv" for trial in run.trials]
-
-
 rule figures:
     input:
         scores=lambda wildcards: [

@@ -20,12 +20,3 @@ rule index:
         "List the clips of {wildcards.dataset}"
     script:
         "../scripts/index.py"
-
-
-def clip_rows(dataset):
-    """Return the rows of a dataset's clip list, of all machines that any run of it takes."""
-    machines = {}
-    for run in RUNS.values():
-        if run.settings.dataset.name == dataset:
-            machines |= run.recordings.clips
-    return [clip.row for machine in sorted(machines) for clip in machines[machine]]

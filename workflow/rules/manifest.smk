@@ -1,19 +1,6 @@
 # What a run was made from: settings, code, versions, devices, seeds, and hashes of inputs and results.
 
 
-def manifest_inputs(wildcards):
-    """Return the files that the manifest speaks of."""
-    run = RUNS[wildcards.run]
-    stems = [stem for machine in run.scored_machines for stem in scores_of(run, machine)]
-    return {
-        "clips": CLIPS.format(dataset=run.settings.dataset.name),
-        "caches": [cache_of(run, machine) for machine in run.scored_machines],
-        "models": [f"{folder}/{name}" for folder in models_of(run) for name in ("model.json", "model.safetensors")],
-        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
-        "tables": rules.evaluate.output,
-    }
-
-
 rule manifest:
     input:
         unpack(manifest_inputs),

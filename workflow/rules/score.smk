@@ -2,23 +2,6 @@
 SCORE_GROUPS = [({"run": name}, run.scored_machines) for name, run in RUNS.items()]
 
 
-def score_job(known, machine):
-    """Return the cache and the model of a machine's scores."""
-    run = RUNS[known["run"]]
-    model = MODEL.format(run=known["run"], trial=known["trial"], **run.scope_of(machine)._asdict())
-    return {"cache": cache_of(run, machine), "model": model}
-
-
-def score_inputs(known, machine):
-    """Return the files of :func:`score_job`."""
-    job = score_job(known, machine)
-    return [
-        job["cache"],
-        f"{job['model']}/model.safetensors",
-        f"{job['model']}/model.json",
-    ]
-
-
 for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
 
     rule:

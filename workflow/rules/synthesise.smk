@@ -4,8 +4,8 @@
 rule synthesise:
     output:
         [
-            f"{plan.DEMO_FOLDER}/{path}".replace("rotor", "{machine_type}").replace("id_00", "{machine_id}")
-            for path in synthesis.planned_paths(SHARED.demo, "rotor", "id_00")
+            f"{plan.DEMO_FOLDER}/{path}"
+            for path in synthesis.machine_paths(SHARED.demo, "{machine_type}", "{machine_id}")
         ],
     log:
         "logs/synthesise/{machine_type}/{machine_id}.log",

@@ -2,21 +2,6 @@
 MODEL_GROUPS = [({"run": name}, run.scopes) for name, run in RUNS.items()]
 
 
-def training_caches(known, scope):
-    """Return the caches of the machines of a scope that have training clips."""
-    run = RUNS[known["run"]]
-    return [cache_of(run, machine) for machine in run.training_machines(scope)]
-
-
-def train_job(known, scope):
-    """Return which model is trained from which caches."""
-    return {
-        "scope": str(scope),
-        "trial": int(known["trial"]),
-        "caches": training_caches(known, scope),
-    }
-
-
 for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
 
     rule:
@@ -39,7 +24,7 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             gpu=batch.of(gpu_of),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
-            mem_mb=batch.of(lambda known: 2000 + 2 * run_of(known).settings.training.memory),
+            mem_mb=batch.of(lambda known: 2000 + 2 * round(run_of(known).settings.training.memory)),
             runtime=600,
         params:
             jobs=batch.each(train_job),

@@ -225,8 +225,8 @@ class Training(Section):
         description="Share of each machine's training clips, whole ones, held out for validation loss and percentiles."
     )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
-    memory: Positive = Field(
-        4096,
+    memory: Annotated[float, Field(gt=0.0)] = Field(
+        4096.0,
         description="MiB of features that training keeps on the device; a larger scope is streamed in shuffled blocks.",
     )
 

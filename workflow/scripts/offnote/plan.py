@@ -61,10 +61,15 @@ class Run:
     settings: Settings
     recordings: Recordings
 
-    @property
+    @cached_property
     def machines(self) -> list[Machine]:
         """Every machine of the dataset that the configuration does not leave out."""
-        return list(self.recordings.clips)
+        wanted = self.settings.dataset.machines
+        return [
+            machine
+            for machine in self.recordings.clips
+            if wanted is None or any(_is_wanted(machine, pattern) for pattern in wanted)
+        ]
 
     @cached_property
     def scopes(self) -> dict[Machine, list[Machine]]:
@@ -202,7 +207,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Run]:
     found: dict[str, Recordings] = {}
     runs = {}
     for name, run_settings in settings.items():
-        dataset = run_settings.dataset.model_dump_json()
+        dataset = run_settings.dataset.model_dump_json(exclude={"machines"})
         if dataset not in found:
             found[dataset] = _find(run_settings)
         runs[name] = Run(run_settings, found[dataset])
@@ -247,10 +252,10 @@ def _find(settings: Settings) -> Recordings:
         return _find_caches(Path(dataset.features), dataset)
     if dataset.path is None:
         root = Path(DEMO_FOLDER)
-        return Recordings(root, _by_machine(_demo_clips(root, settings), dataset), {})
+        return Recordings(root, _by_machine(_demo_clips(root, settings)), {})
     path = Path(dataset.path).expanduser()
     clips = datasets.load_clips(path, dataset.layout)
-    return Recordings(path if path.is_dir() else path.parent, _by_machine(clips, dataset), {})
+    return Recordings(path if path.is_dir() else path.parent, _by_machine(clips), {})
 
 
 def _demo_clips(root: Path, settings: Settings) -> list[Clip]:
@@ -265,8 +270,7 @@ def _find_caches(folder: Path, dataset: Dataset) -> Recordings:
     clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path)]
     if dataset.path is not None:
         clips = _with_labels(clips, read_clips(Path(dataset.path).expanduser()), dataset.path)
-    by_machine = _by_machine(clips, dataset)
-    return Recordings(folder, by_machine, {machine: caches[machine] for machine in by_machine})
+    return Recordings(folder, _by_machine(clips), caches)
 
 
 def _cached_clips(machine: Machine, path: Path) -> list[Clip]:
@@ -296,20 +300,11 @@ def _fields(clip: Clip) -> dict[str, Any]:
     return {name: getattr(clip, name) for name in Clip.__slots__}
 
 
-def _by_machine(clips: Iterable[Clip], dataset: Dataset) -> dict[Machine, list[Clip]]:
+def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:
     by_machine: dict[Machine, list[Clip]] = {}
     for clip in sorted(clips, key=lambda clip: clip.order):
         by_machine.setdefault(Machine(*clip.machine), []).append(clip)
-    if dataset.machines is None:
-        return by_machine
-    for wanted in dataset.machines:
-        if not any(_is_wanted(machine, wanted) for machine in by_machine):
-            raise InputError(f"dataset.machines: {wanted!r} is none of {', '.join(map(str, by_machine))}")
-    return {
-        machine: clips
-        for machine, clips in by_machine.items()
-        if any(_is_wanted(machine, wanted) for wanted in dataset.machines)
-    }
+    return by_machine
 
 
 def _is_wanted(machine: Machine, wanted: str) -> bool:
@@ -332,6 +327,9 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
 
 def _check(run: Run) -> None:
     """Find at once what would otherwise end a job hours later."""
+    for wanted in run.settings.dataset.machines or []:
+        if not any(_is_wanted(machine, wanted) for machine in run.recordings.clips):
+            raise InputError(f"dataset.machines: {wanted!r} is none of {', '.join(map(str, run.recordings.clips))}")
     statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
     aggregator = run.settings.evaluate.aggregator
     if aggregator not in statistics:

@@ -500,10 +500,20 @@ def planned_paths(demo: Demo, machine_type: str | None = None, machine_id: str |
     if not machines:
         known = ", ".join("/".join(machine) for machine in MACHINES)
         raise InputError(f"The demo set has no machine {machine_type or '*'}/{machine_id or '*'}. It has {known}.")
+    return [path for machine in machines for path in machine_paths(demo, *machine)]
+
+
+def machine_paths(demo: Demo, machine_type: str, machine_id: str) -> list[str]:
+    """List the clips of one machine; any two names will do, wildcards of the workflow among them.
+
+    Examples
+    --------
+    >>> machine_paths(Demo(train=1, test_normal=1, test_anomaly=1), "{type}", "{id}")[0]
+    '{type}/train/normal_{id}_00000000.wav'
+    """
     counts = {"train/normal": demo.train, "test/normal": demo.test_normal, "test/anomaly": demo.test_anomaly}
     return [
-        f"{kind}/{folder}_{name}_{index:08d}.wav"
-        for kind, name in machines
+        f"{machine_type}/{folder}_{machine_id}_{index:08d}.wav"
         for folder, count in counts.items()
         for index in range(count)
     ]

@@ -165,11 +165,12 @@ def window_sources(
     parts: Sequence[Sequence[ClipReference]],
     size: int,
     device: torch.device,
-    memory: int,
+    memory: float,
 ) -> list[WindowSource]:
     """Make a source for each list of clips; all of them stay on the device if together they fit into `memory` MiB."""
     total = sum(_bytes(caches, clip) for part in parts for clip in part)
-    block_bytes = None if total <= memory * MEBIBYTE else memory * MEBIBYTE
+    limit = int(memory * MEBIBYTE)
+    block_bytes = None if total <= limit else limit
     return [WindowSource(caches, part, size, device, block_bytes) for part in parts]
 
 

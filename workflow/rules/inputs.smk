@@ -1,0 +1,87 @@
+# What each job is given: functions of a rule's wildcards, stage by stage. Labels come in at `evaluate`.
+
+
+def clip_rows(dataset):
+    """Return the rows of a dataset's clip list: every clip, also of machines that a run leaves out."""
+    run = next(run for run in RUNS.values() if run.settings.dataset.name == dataset)
+    return [clip.row for clips in run.recordings.clips.values() for clip in clips]
+
+
+def recordings_of(known, machine):
+    """Return the recordings of a machine, so that one added, changed or removed is noticed."""
+    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    return list(dict.fromkeys(str(recordings.root / clip.path) for clip in recordings.clips[machine]))
+
+
+def features_job(known, machine):
+    """Return what the features of a machine are made from; labels stay behind."""
+    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    return {
+        "root": str(recordings.root),
+        "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
+    }
+
+
+def training_caches(known, scope):
+    """Return the caches of the machines of a scope that have training clips."""
+    run = RUNS[known["run"]]
+    return [cache_of(run, machine) for machine in run.training_machines(scope)]
+
+
+def train_job(known, scope):
+    """Return which model is trained from which caches."""
+    return {
+        "scope": str(scope),
+        "trial": int(known["trial"]),
+        "caches": training_caches(known, scope),
+    }
+
+
+def score_job(known, machine):
+    """Return the cache and the model of a machine's scores."""
+    run = RUNS[known["run"]]
+    model = MODEL.format(run=known["run"], trial=known["trial"], **run.scope_of(machine)._asdict())
+    return {"cache": cache_of(run, machine), "model": model}
+
+
+def score_inputs(known, machine):
+    """Return the files of :func:`score_job`."""
+    job = score_job(known, machine)
+    return [
+        job["cache"],
+        f"{job['model']}/model.safetensors",
+        f"{job['model']}/model.json",
+    ]
+
+
+def evaluate_jobs(wildcards):
+    """Return every machine of a run with its score files, or with the reason why it has none."""
+    run = RUNS[wildcards.run]
+    return [
+        {
+            **machine._asdict(),
+            "scores": ([f"{stem}.csv" for stem in scores_of(run, machine)] if not run.status(machine) else []),
+            "status": run.status(machine),
+        }
+        for machine in run.machines
+    ]
+
+
+def losses_of(wildcards):
+    """Return the loss curves of the model that covers a machine, one a trial."""
+    run = RUNS[wildcards.run]
+    scope = run.scope_of(Machine(wildcards.machine_type, wildcards.machine_id))
+    return [f"{MODEL.format(run=wildcards.run, trial=trial, **scope._asdict())}/loss.csv" for trial in run.trials]
+
+
+def manifest_inputs(wildcards):
+    """Return the files that the manifest speaks of."""
+    run = RUNS[wildcards.run]
+    stems = [stem for machine in run.scored_machines for stem in scores_of(run, machine)]
+    return {
+        "clips": CLIPS.format(dataset=run.settings.dataset.name),
+        "caches": [cache_of(run, machine) for machine in run.scored_machines],
+        "models": [f"{folder}/{name}" for folder in models_of(run) for name in ("model.json", "model.safetensors")],
+        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
+        "tables": rules.evaluate.output,
+    }
