@@ -17,6 +17,7 @@ def features_job(known, machine):
     """Return what the features of a machine are made from; labels stay behind."""
     recordings = CACHED[known["dataset"], known["key"]][machine].recordings
     return {
+        "machine": str(machine),
         "root": str(recordings.root),
         "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
     }
@@ -41,7 +42,7 @@ def score_job(known, machine):
     """Return the cache and the model of a machine's scores."""
     run = RUNS[known["run"]]
     model = MODEL.format(run=known["run"], trial=known["trial"], **run.scope_of(machine)._asdict())
-    return {"cache": cache_of(run, machine), "model": model}
+    return {"machine": str(machine), "cache": cache_of(run, machine), "model": model}
 
 
 def score_inputs(known, machine):

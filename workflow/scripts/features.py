@@ -7,7 +7,9 @@ from offnote.logs import job_log
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0], "features"):
+machines = ", ".join(job["machine"] for job in snakemake.params.jobs)
+
+with job_log(snakemake.log[0], f"features of {machines}"):
     from pathlib import Path
 
     from offnote.cache import Entry

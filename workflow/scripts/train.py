@@ -7,7 +7,9 @@ from offnote.logs import job_log
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-with job_log(snakemake.log[0], "train"):
+scopes = ", ".join(f"{job['scope']} trial {job['trial']}" for job in snakemake.params.jobs)
+
+with job_log(snakemake.log[0], f"training of {scopes}"):
     from pathlib import Path
 
     from offnote.config import Model, Training, Window

@@ -164,7 +164,9 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
     if cells["split"] == "train" and label == "anomaly":
         raise InputError(f"{where}: a training clip is labelled anomaly; detectors learn from normal clips only")
     start, end = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
-    if end is not None and end <= (start or 0.0):
+    if (start is None) != (end is None):
+        raise InputError(f"{where}: a slice needs both start and end; give the other one, or neither")
+    if start is not None and end is not None and end <= start:
         raise InputError(f"{where}: the slice ends at {end:g} s, not after its start")
     texts = {column: cells.get(column, "") for column in ("time", "domain", "attributes")}
     return Clip(

@@ -178,7 +178,12 @@ class AutoencoderDetector:
         with replacing(directory / "model.safetensors") as temporary:
             temporary.write_bytes(weights)
         card = self.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-        text = json.dumps(card.model_dump(mode="json"), indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            card.model_dump(mode="json", exclude={"training": {"trials"}}),
+            indent=2,
+            ensure_ascii=False,
+            allow_nan=False,
+        )
         with replacing(directory / "model.json") as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         if self.history.loss:
