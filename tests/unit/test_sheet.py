@@ -43,6 +43,12 @@ def test_neighbours_of_a_healthy_folder_are_faults(tmp_path: Path) -> None:
     }
 
 
+def test_normal_clips_for_testing_are_spread_over_the_names(tmp_path: Path) -> None:
+    root = touch(tmp_path / "fan", *(f"normal/{n}.wav" for n in range(6)), *(f"fault/{n}.wav" for n in range(3)))
+    clips = [clip for clip in guess_clips(root) if clip.label == "normal"]
+    assert [clip.path for clip in clips if clip.split == "test"] == ["normal/1.wav", "normal/3.wav", "normal/5.wav"]
+
+
 def test_names_that_say_everything(tmp_path: Path) -> None:
     names = ["fan/train/normal_id_00_1.wav", "fan/test/normal_id_00_2.wav", "fan/test/anomaly_id_00_3.wav"]
     assert guessed(touch(tmp_path, *names)) == {

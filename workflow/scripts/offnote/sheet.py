@@ -77,7 +77,8 @@ def guess_clips(folder: Path) -> list[Clip]:
     such as *train* and *test* tell the split. The last other folders name the machine type and ID. What names do not
     tell:
 
-    * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most;
+    * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
+      spread evenly over the order of their names, which often is that of time, speed or load;
     * a machine with clips of unknown label beside normal ones: the normal ones train, the unknown ones are tested;
     * a machine with normal clips only, or of which nothing is known: the first three quarters train.
     """
@@ -131,6 +132,10 @@ def _name(text: str) -> str:
     return f"{name}_" if name in RESERVED_NAMES else name
 
 
+def _evenly(paths: Sequence[str], count: int) -> list[str]:
+    return [paths[(2 * place + 1) * len(paths) // (2 * count)] for place in range(count)]
+
+
 def _split(members: Sequence[_Guess]) -> list[Clip]:
     """Give every clip of a machine a split: the one its name tells, or one by the rules of :func:`guess_clips`."""
     split = {guess.path: guess.split for guess in members}
@@ -140,7 +145,7 @@ def _split(members: Sequence[_Guess]) -> list[Clip]:
     unknown = [guess.path for guess in open_ones if not guess.label]
     split |= dict.fromkeys([*anomalies, *unknown], "test") | dict.fromkeys(normals, "train")
     if anomalies:
-        split |= dict.fromkeys(normals[: min(len(anomalies), len(normals) // 2)], "test")
+        split |= dict.fromkeys(_evenly(normals, min(len(anomalies), len(normals) // 2)), "test")
     elif not any(guess.split for guess in members) and not (normals and unknown):
         rest = normals or unknown
         split |= dict.fromkeys(rest, "test") | dict.fromkeys(rest[: -(-3 * len(rest) // 4)], "train")
