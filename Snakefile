@@ -34,3 +34,7 @@ rule all:
 
 onsuccess:
     show_summaries()
+
+
+onerror:
+    show_failures()

@@ -43,6 +43,8 @@ def test_a_mistake_of_the_user_is_one_sentence_on_the_screen(tmp_path: Path) -> 
         f"offnote: features fan/id_00: a.wav: is empty; record it again (log: {tmp_path / 'job.log'})\n"
     )
     assert "Traceback" in (tmp_path / "job.log").read_text()
+    assert logs.failures(tmp_path, since=0.0) == [done.stderr.strip().removeprefix("offnote: ")]
+    assert logs.failures(tmp_path, since=time.time() + 60) == []
 
 
 def test_any_other_error_is_named(tmp_path: Path) -> None:

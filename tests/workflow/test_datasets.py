@@ -72,6 +72,21 @@ def test_a_sheet_without_labels_ends_in_ranked_tables(workflow: Workflow) -> Non
     assert {row["status"] for row in workflow.rows("factory/tables/machines.csv")} == {"no labels"}
 
 
+def test_a_broken_clip_is_named_last_on_the_screen(workflow: Workflow) -> None:
+    root = workflow.folder / "dev_data"
+    for number, samples in enumerate(clips("train/normal")):
+        write(root / f"fan/train/normal_id_00_{number:08d}.wav", samples)
+    (root / "fan/train/normal_id_00_00000003.wav").write_bytes(b"RIFF")
+    done = workflow.run(SETTINGS | {"run": "broken", "dataset": {"name": "broken", "path": str(root)}})
+    assert done.returncode == 1
+    said = [
+        line for line in (done.stdout + done.stderr).splitlines() if line.startswith("offnote: features of fan/id_00")
+    ]
+    assert len(said) == 2
+    assert "normal_id_00_00000003.wav" in said[-1]
+    assert not workflow.files("broken/tables/*")
+
+
 def test_long_recordings_are_sliced(workflow: Workflow) -> None:
     write(workflow.folder / "normal.wav", np.concatenate(clips("train/normal")))
     write(workflow.folder / "new.wav", np.concatenate(clips("test/normal") + clips("test/anomaly")))

@@ -1,4 +1,5 @@
-# What the rules share: the plan, the paths, and the functions that find a job's inputs and parameters.
+# What the rules share: the plan, the paths, and how to look them up.
+import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -6,6 +7,7 @@ from snakemake.exceptions import WorkflowError
 from offnote import plan, synthesis
 from offnote.device import gpu_expected
 from offnote.errors import InputError
+from offnote.logs import failures
 from offnote.plan import Machine
 from offnote.provenance import code_hash
 
@@ -16,6 +18,8 @@ SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
 ENVIRONMENT = "../../envs/offnote.yaml"
+
+STARTED = time.time()
 
 try:
     RUNS = plan.plan(config)
@@ -104,3 +108,9 @@ def show_summaries():
             print(
                 f"Tables: {folder}/tables   figures: {folder}/report   all in one page: snakemake --report report.zip"
             )
+
+
+def show_failures():
+    """Say once more, below all else, what failed: Snakemake's own messages fill the screen with lists of files."""
+    for failure in failures(Path("logs"), STARTED):
+        print(f"offnote: {failure}")

@@ -17,6 +17,8 @@ from offnote.errors import InputError
 log = logging.getLogger("offnote")
 
 T = TypeVar("T")
+
+FAILED = "FAILED "
 SECONDS_BETWEEN_COUNTS = 5.0
 
 
@@ -48,10 +50,19 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
             yield
         except BaseException as error:  # noqa: BLE001 - a killed or interrupted job needs its sentence too
             traceback.print_exc()
+            sentence = f"{what}: {_sentence(error)} (log: {path})\n"
+            sys.stderr.write(FAILED + sentence)
             sys.stderr.flush()
-            os.write(screen, f"offnote: {what}: {_sentence(error)} (log: {path})\n".encode())
+            os.write(screen, f"offnote: {sentence}".encode())
             sys.exit(1)
         log.info("%s is done after %.1f s", what, time.monotonic() - started)
+
+
+def failures(folder: Path, since: float) -> list[str]:
+    """Return the sentences of the jobs that failed, from the logs in `folder` changed after the time `since`."""
+    changed = [path for path in sorted(folder.rglob("*.log")) if path.stat().st_mtime >= since]
+    last_lines = [path.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2] for path in changed]
+    return [line.removeprefix(FAILED) for line in last_lines if line.startswith(FAILED)]
 
 
 def _sentence(error: BaseException) -> str:
