@@ -17,7 +17,7 @@ from offnote.scores import ScoreTable, write
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=200, max_fpr=0.2)
-TABLES = ("machines.csv", "types.csv", "clips.csv", "summary.md")
+TABLES = ("machines.csv", "types.csv", "clips.csv", "summary.md", "summary.html")
 Scored = tuple[Clip, str, float]
 
 
@@ -49,7 +49,7 @@ class Run:
         write_clips(self.folder / "clips.tsv", self.clips)
         outputs = dict(
             zip(
-                ("machine_table", "type_table", "clip_table", "summary"),
+                ("machine_table", "type_table", "clip_table", "summary", "page"),
                 (self.folder / tables / name for name in TABLES),
                 strict=True,
             )
@@ -316,7 +316,7 @@ def test_slices_with_rows_of_their_own_keep_their_labels(run: Run) -> None:
 def test_slices_of_a_labelled_stretch_take_its_label(run: Run) -> None:
     stretches = [
         Clip("a.wav", "fan", "id_00", "test", "normal", 0.0, 20.0),
-        Clip("a.wav", "fan", "id_00", "test", "anomaly", 20.0),
+        Clip("a.wav", "fan", "id_00", "test", "anomaly", 20.0, 40.0),
     ]
     sliced_run(run, stretches, slices("a.wav", 4))
     labels = {row["start"]: row["label"] for row in run.evaluate()["clips"]}

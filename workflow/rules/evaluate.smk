@@ -28,6 +28,13 @@ rule evaluate:
             labels={"table": "clips"},
         ),
         summary=f"{TABLES}/summary.md",
+        page=report(
+            f"{TABLES}/summary.html",
+            caption="../report/summary.rst",
+            category="{run}",
+            subcategory="Tables",
+            labels={"table": "summary"},
+        ),
     log:
         "logs/evaluate/{run}.log",
     benchmark:

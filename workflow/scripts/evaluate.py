@@ -23,6 +23,7 @@ with job_log(snakemake.log[0], f"evaluate {snakemake.wildcards.run}"):
         type_table=Path(snakemake.output.types),
         clip_table=Path(snakemake.output.clips),
         summary=Path(snakemake.output.summary),
+        page=Path(snakemake.output.page),
         settings=Evaluate(**snakemake.params.settings),
         run=snakemake.wildcards.run,
     )

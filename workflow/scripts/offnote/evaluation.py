@@ -26,7 +26,7 @@ from offnote.files import replacing
 from offnote.logs import log
 from offnote.provenance import derive_seed
 from offnote.scores import Key, ScoreTable, name_clip
-from offnote.summary import COUNTS, MEASURES, Row, summary_lines
+from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
 
 FloatArray = npt.NDArray[np.float64]
 ClipList = Mapping[tuple[str, str], Sequence[Clip]]
@@ -152,6 +152,7 @@ def evaluate(
     type_table: Path,
     clip_table: Path,
     summary: Path,
+    page: Path,
     settings: Evaluate,
     run: str,
 ) -> None:
@@ -178,8 +179,8 @@ def evaluate(
         (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
         clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
         apart.
-    summary
-        Markdown, for people.
+    summary, page
+        Markdown and HTML, for people.
     settings
         The ``evaluate`` section of the configuration.
     run
@@ -203,9 +204,10 @@ def evaluate(
     _write_csv(type_table, TYPE_COLUMNS, tables[1])
     _write_csv(clip_table, CLIP_COLUMNS, tables[2])
     unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
-    with replacing(summary) as temporary:
-        text = "\n".join(summary_lines(run, settings, *tables, unscored))
-        temporary.write_text(text + "\n", encoding="utf-8", newline="\n")
+    text = "\n".join(summary_lines(run, settings, *tables, unscored)) + "\n"
+    for path, content in ((summary, text), (page, html_page(text))):
+        with replacing(path) as temporary:
+            temporary.write_text(content, encoding="utf-8", newline="\n")
 
 
 def read_test_clips(clips: Path) -> ClipList:

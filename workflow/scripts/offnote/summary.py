@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from markdown_it import MarkdownIt
 
 from offnote import metrics
 from offnote.config import Evaluate
@@ -15,11 +16,39 @@ from offnote.scores import name_clip
 
 Row = Mapping[str, Any]
 
+PAGE = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Summary</title>
+<style>
+body {{ font-family: sans-serif; line-height: 1.5; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222; }}
+table {{ border-collapse: collapse; margin: 1em 0; font-variant-numeric: tabular-nums; }}
+th, td {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.8em; text-align: left; }}
+</style>
+</head>
+<body>
+{body}</body>
+</html>
+"""
+
 COUNTS = ("normal", "anomaly", "unlabelled")
 MEASURES = ("score", "percentile", "deviation")
 
 SHOWN = 20
 """Clips in the ranking; the table of clips holds them all."""
+
+
+def html_page(text: str) -> str:
+    """Turn the summary's Markdown into a page, for Snakemake's report.
+
+    Examples
+    --------
+    >>> "<h1>Run <code>demo</code></h1>" in html_page("# Run `demo`")
+    True
+    """
+    return PAGE.format(body=MarkdownIt().enable("table").render(text))
 
 
 def summary_lines(
