@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from offnote import cache
 from offnote.cache import CachedClip, Entry
+from offnote.clips import SPLITS
 from offnote.errors import InputError
 
 SETTINGS = {"audio": {"sample_rate": 16000, "channel": 0}, "features": {"n_mels": 8, "f_max": None, "power": 2.0}}
@@ -37,7 +38,7 @@ def write(path: Path, clips: Sequence[CachedClip], **more: Any) -> Path:
 @st.composite
 def entries(draw: st.DrawFn) -> Entry:
     path = draw(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20))
-    split = draw(st.sampled_from(cache.SPLITS))
+    split = draw(st.sampled_from(SPLITS))
     domain = draw(st.sampled_from(["", "source", "target"])) if split == "train" else ""
     start = draw(st.none() | st.floats(0, 3600))
     return Entry(path, split, domain, start, None if start is None else start + 10)

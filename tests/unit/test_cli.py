@@ -33,7 +33,7 @@ def test_doctor_finds_nothing_wrong_with_the_demo(tmp_path: Path, capsys: pytest
     assert main(["doctor", "--configfile", str(config)]) == 0
     out = capsys.readouterr().out
     assert "torch" in out
-    assert "8 machines" in out
+    assert "machines 8" in out
     assert "GiB free" in out
 
 
@@ -45,7 +45,7 @@ def test_doctor_weighs_recordings_against_the_disk(tmp_path: Path, capsys: pytes
     config = tmp_path / "config.yaml"
     config.write_text(f"dataset: {{name: mine, path: {tmp_path / 'sheet.tsv'}}}\n")
     assert main(["doctor", "--configfile", str(config)]) == 0
-    assert "3 clips of 1 machines" in capsys.readouterr().out
+    assert "clips 3, machines 1" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

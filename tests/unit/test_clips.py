@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def refusal(path: Path, text: str) -> str:
 
 def test_rows_become_clips_in_a_fixed_order(tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.tsv"
-    rows = ["b.wav\tfan\tid_00\ttest\tabnormal", "ä b.wav\tfan\tid_00\ttrain\tnormal", "a.wav\tfan\tid_00\ttest\t"]
+    rows = ["b.wav\tfan\tid_00\ttest\tAbnormal", "ä b.wav\tfan\tid_00\ttrain\tnormal", "a.wav\tfan\tid_00\ttest\t"]
     sheet.write_text("\ufeff" + HEADER + "\n".join(rows) + "\n", encoding="utf-8")
     clips = read_clips(sheet)
     assert [clip.path for clip in clips] == ["ä b.wav", "a.wav", "b.wav"]
@@ -54,6 +55,11 @@ def test_no_test_domain_is_known_before_evaluate() -> None:
         (HEADER + "a.wav\tfan\tid_00\ttest\tbroken\n", "line 2, label: 'broken'"),
         (HEADER + "a.wav\tfan\tid_00\ttrain\tanomaly\n", "line 2: a training clip is labelled anomaly"),
         (HEADER + 2 * "a.wav\tfan\tid_00\ttrain\tnormal\n", "the clip a.wav is listed twice"),
+        (HEADER + "a.wav\tfan\tid_00\ttrain\tnormal\n./a.wav\tfan\tid_00\ttest\tnormal\n", "a.wav is listed twice"),
+        (
+            HEADER[:-1] + "\tstart\tend\n" + "a.wav\tfan\tid_00\ttrain\t\t0\t20\na.wav\tfan\tid_00\ttest\t\t10\t30\n",
+            "a.wav: a stretch for train and one for test overlap",
+        ),
         (HEADER[:-1] + "\tstart\na.wav\tfan\tid_00\ttrain\tnormal\tsoon\n", "line 2, start: 'soon' is not a time"),
         (HEADER[:-1] + "\tend\na.wav\tfan\tid_00\ttrain\tnormal\t3\n", "line 2: a slice needs both start and end"),
         (HEADER[:-1] + "\tstart\tend\na.wav\tfan\tid_00\ttrain\tnormal\t3\t3\n", "line 2: the slice ends at 3 s"),
@@ -80,7 +86,7 @@ texts = st.text("abä'\"#,;/.=日", min_size=1, max_size=8)
     st.lists(
         st.builds(
             Clip,
-            path=texts,
+            path=texts.map(posixpath.normpath),
             machine_type=names,
             machine_id=names,
             split=st.sampled_from(SPLITS),
@@ -95,6 +101,6 @@ texts = st.text("abä'\"#,;/.=日", min_size=1, max_size=8)
 )
 def test_what_is_written_is_read_back(tmp_path_factory: pytest.TempPathFactory, clips: list[Clip]) -> None:
     path = tmp_path_factory.mktemp("clips") / "clips.tsv"
-    clips += [replace(clip, start=0.1 + 0.2, end=1e6) for clip in clips]
+    clips = [replace(clip, start=n + 0.1 + 0.2, end=n + 0.9) for clip in clips for n in range(2)]
     write_clips(path, clips)
     assert read_clips(path) == sorted(clips, key=lambda clip: clip.order)

@@ -108,7 +108,7 @@ def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:
 def test_batches_cover_every_member_once() -> None:
     groups = [({"run": "a"}, [FAN_0, FAN_2, PUMP]), ({"run": "b"}, [FAN_0])]
     made = batches("score", groups, 2)
-    assert [batch.name for batch in made] == ["score_a_0", "score_a_1", "score_b_0"]
+    assert [batch.name for batch in made] == ["score_0_0", "score_0_1", "score_1_0"]
     assert [path for batch in made for path in batch.all("{run}/{machine_type}/{machine_id}/{trial}")] == [
         "a/fan/id_00/{trial}",
         "a/fan/id_02/{trial}",
@@ -121,5 +121,5 @@ def test_batches_cover_every_member_once() -> None:
         "a",
         "fan/id_02",
     ]
-    assert made[0].one("logs/{run}/{machine_type}/{machine_id}") == "logs/a/batch/score_a_0"
+    assert made[0].one("logs/{run}/{machine_type}/{machine_id}") == "logs/a/batch/score_0_0"
     assert Batch("x", {}).title == "{wildcards.machine_type}/{wildcards.machine_id}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from offnote.datasets import load_clips
 from offnote.errors import InputError
-from offnote.sheet import guess_clips, write_sheet
+from offnote.sheet import _label, guess_clips, write_sheet
 
 
 def touch(root: Path, *paths: str) -> Path:
@@ -56,6 +56,37 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("fan", "id_00", "test", "normal"): 1,
         ("fan", "id_00", "test", "anomaly"): 1,
     }
+
+
+@pytest.mark.parametrize(
+    ("folder", "label"),
+    [
+        ("ok", "normal"),
+        ("OK_day2", "normal"),
+        ("not_ok", "anomaly"),
+        ("not ok", "anomaly"),
+        ("nok", "anomaly"),
+        ("no_fault", "normal"),
+        ("fault", "anomaly"),
+        ("normal_then_fault", "anomaly"),
+        ("abnormal", "anomaly"),
+        ("monday", ""),
+    ],
+)
+def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
+    assert _label(folder) == label
+
+
+def test_no_anomaly_is_trained_on_and_none_is_dropped(tmp_path: Path) -> None:
+    assert guessed(touch(tmp_path / "fan", "train/anomaly_1.wav", "train/normal_2.wav")) == {
+        ("fan", "id_00", "test", "anomaly"): 1,
+        ("fan", "id_00", "train", "normal"): 1,
+    }
+
+
+def test_two_machines_stay_two(tmp_path: Path) -> None:
+    clips = guess_clips(touch(tmp_path / "hall", "Lüfter/1.wav", "Löfter/1.wav", "pump 1/1.wav", "pump#1/1.wav"))
+    assert len({clip.machine for clip in clips}) == 4
 
 
 def test_the_sheet_is_read_back(tmp_path: Path) -> None:

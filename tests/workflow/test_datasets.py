@@ -114,6 +114,13 @@ def test_starting_from_caches_without_audio(demo: Workflow, workflow: Workflow) 
     assert workflow.files("demo/tables/machines.csv") == demo.files("demo/tables/machines.csv")
 
 
+def test_caches_of_other_settings_are_refused_by_key(demo: Workflow, workflow: Workflow) -> None:
+    [folder] = (demo.folder / "results/cache/features/demo").iterdir()
+    done = workflow.run(SETTINGS | {"dataset": {"name": "elsewhere", "features": str(folder)}, "preset": "dcase2020"})
+    assert done.returncode == 1
+    assert "features.n_mels is 64 there and 128 here" in done.stdout + done.stderr
+
+
 def test_streamed_training_still_trains(demo: Workflow, workflow: Workflow) -> None:
     [folder] = (demo.folder / "results/cache/features/demo").iterdir()
     training = SETTINGS["training"] | {"memory": 0.05}  # the features of three clips
@@ -124,11 +131,10 @@ def test_streamed_training_still_trains(demo: Workflow, workflow: Workflow) -> N
     assert losses[1] < losses[0]
 
 
-@pytest.mark.parametrize("trials", [2])
-def test_trials_differ_and_are_averaged(demo: Workflow, workflow: Workflow, trials: int) -> None:
+def test_trials_differ_and_are_averaged(demo: Workflow, workflow: Workflow) -> None:
     [folder] = (demo.folder / "results/cache/features/demo").iterdir()
     dataset = {"name": "elsewhere", "features": str(folder), "path": str(demo.folder / "results/cache/clips/demo.tsv")}
-    training = SETTINGS["training"] | {"trials": trials}
+    training = SETTINGS["training"] | {"trials": 2}
     workflow.finish(SETTINGS | {"run": "demo", "dataset": dataset, "training": training, "jobs": {"machines": 3}})
     rows = [row for row in workflow.rows("demo/tables/machines.csv") if row["machine_type"] == "rotor"]
     first, second, mean = rows

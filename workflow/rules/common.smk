@@ -12,11 +12,14 @@ from offnote.plan import Machine
 from offnote.provenance import code_hash
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
-FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
+FEATURES = plan.FEATURES
 MODEL = "results/{run}/models/{machine_type}/{machine_id}/trial_{trial}"
 SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
+MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
+TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "summary.md", "summary.html"]
+FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
 ENVIRONMENT = "../../envs/offnote.yaml"
 
 STARTED = time.time()
@@ -66,13 +69,18 @@ def scores_of(run, machine):
 
 
 def results_of(name):
-    """Return what a run ends in."""
+    """Return every file of a run, so that whichever is missing is made again."""
     run = RUNS[name]
-    figures = [FIGURES.format(run=name, **machine._asdict()) for machine in run.scored_machines]
+    machines = [machine._asdict() for machine in run.scored_machines]
+    scores = [stem for machine in run.scored_machines for stem in scores_of(run, machine)]
     return [
-        f"{TABLES.format(run=name)}/summary.md",
-        [f"{folder}/roc.svg" for folder in figures],
-        f"results/{name}/manifest.json",
+        CLIPS.format(dataset=run.settings.dataset.name),
+        [cache_of(run, machine) for machine in run.scored_machines],
+        [f"{folder}/{file}" for folder in models_of(run) for file in MODEL_FILES],
+        [f"{stem}.{suffix}" for stem in scores for suffix in ("csv", "json")],
+        [f"{TABLES.format(run=name)}/{file}" for file in TABLE_FILES],
+        [f"{FIGURES.format(run=name, **machine)}/{file}" for machine in machines for file in FIGURE_FILES],
+        [f"results/{name}/{file}" for file in ("config.yaml", "manifest.json")],
     ]
 
 
@@ -105,9 +113,8 @@ def show_summaries():
         folder = Path("results", name)
         if (folder / "tables" / "summary.md").is_file():
             print((folder / "tables" / "summary.md").read_text(encoding="utf-8"))
-            print(
-                f"Tables: {folder}/tables   figures: {folder}/report   all in one page: snakemake --report report.zip"
-            )
+            print(f"Tables: {folder}/tables   figures: {folder}/report")
+    print("All on one page: the same command with --report report.zip")
 
 
 def show_failures():

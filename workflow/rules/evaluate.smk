@@ -1,4 +1,4 @@
-# Scores and labels to tables: the one place where labels come in.
+# Scores and labels to tables. No stage before this one knows a label.
 
 
 rule evaluate:

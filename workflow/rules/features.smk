@@ -17,7 +17,8 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
             batch.one("logs/features/{dataset}/{key}/{machine_type}/{machine_id}.benchmark.jsonl")
         conda:
             ENVIRONMENT
-        threads: 2
+        # On a CPU the jobs of several machines share the cores; a GPU is kept busy by several threads that decode.
+        threads: batch.of(lambda known: 4 if gpu_of(known) else 1)
         resources:
             gpu=batch.of(gpu_of),
             device=batch.of(device_of),

@@ -37,6 +37,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from offnote.clips import SPLITS
 from offnote.config import Audio, Features, Gate, Slice
 from offnote.errors import InputError
 from offnote.files import replacing
@@ -44,7 +45,6 @@ from offnote.provenance import canonical_json, digest
 
 FORMAT = "offnote-features"
 FORMAT_VERSION = 1
-SPLITS = ("train", "test", "supplemental")
 FRAMES_PER_CHUNK = 256
 
 Frames = NDArray[np.float32] | NDArray[np.float16]
@@ -414,7 +414,7 @@ def feature_settings(audio: Audio, slicing: Slice, gate: Gate, features: Feature
     }
 
 
-def check_settings(cache: FeatureCache, expected: Mapping[str, Any]) -> None:
+def check_settings(cache: FeatureCache, expected: Mapping[str, Any], *, stated_only: bool = False) -> None:
     """Make sure that a cache was made with the settings that are wanted now.
 
     Parameters
@@ -423,6 +423,8 @@ def check_settings(cache: FeatureCache, expected: Mapping[str, Any]) -> None:
         The cache.
     expected
         The settings, nested as in its `settings`.
+    stated_only
+        Compare only what the cache states in our words: another program may say less, or more.
 
     Raises
     ------
@@ -430,9 +432,10 @@ def check_settings(cache: FeatureCache, expected: Mapping[str, Any]) -> None:
         They differ; the message names every key that does, with both values.
     """
     found, wanted = _flat(cache.settings), _flat(expected)
+    keys = found.keys() & wanted.keys() if stated_only else found.keys() | wanted.keys()
     other = [
         f"{key} is {_shown(found, key)} there and {_shown(wanted, key)} here"
-        for key in sorted(found.keys() | wanted.keys())
+        for key in sorted(keys)
         if _shown(found, key) != _shown(wanted, key)
     ]
     if other:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import csv
 import difflib
+import math
+import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
@@ -120,19 +122,31 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def check_unique(clips: Iterable[Clip], source: str) -> None:
-    """Refuse a clip that is listed twice: it would count twice in training or in a table.
+    """Refuse a clip that is listed twice, and stretches of one recording that overlap across two splits.
+
+    The one would count twice in training or in a table, the other would test on what was trained on.
 
     Raises
     ------
     InputError
-        Names the clip.
+        Names the recording.
     """
-    seen: set[tuple[str, float | None, float | None]] = set()
+    recordings: dict[str, list[Clip]] = {}
     for clip in clips:
-        key = (clip.path, clip.start, clip.end)
-        if key in seen:
-            raise InputError(f"{source}: the clip {clip.path} is listed twice; keep one of the rows")
-        seen.add(key)
+        recordings.setdefault(clip.path, []).append(clip)
+    for path, stretches in recordings.items():
+        if len({(clip.start, clip.end) for clip in stretches}) < len(stretches):
+            raise InputError(f"{source}: the clip {path} is listed twice; keep one of the rows")
+        _refuse_overlap(stretches, f"{source}: {path}")
+
+
+def _refuse_overlap(stretches: Iterable[Clip], where: str) -> None:
+    latest: dict[str, float] = {}
+    for clip in sorted(stretches, key=lambda clip: clip.start or 0.0):
+        for split, end in latest.items():
+            if split != clip.split and end > (clip.start or 0.0):
+                raise InputError(f"{where}: a stretch for {split} and one for {clip.split} overlap; keep them apart")
+        latest[clip.split] = max(latest.get(clip.split, 0.0), math.inf if clip.end is None else clip.end)
 
 
 def _check_header(path: Path, header: Sequence[str]) -> None:
@@ -154,13 +168,14 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
     if None in row or None in row.values():
         raise InputError(f"{where}: has another number of columns than the header")
     cells = {str(column): str(value).strip() for column, value in row.items()}
+    cells["label"] = cells.get("label", "").lower()
     if not cells["path"]:
         raise InputError(f"{where}: the path is empty")
     for column in ("machine_type", "machine_id"):
         check_name(f"{where}, {column}", cells[column])
     _check_choice(f"{where}, split", cells["split"], SPLITS)
-    _check_choice(f"{where}, label", cells.get("label", ""), tuple(LABELS))
-    label = LABELS[cells.get("label", "")]
+    _check_choice(f"{where}, label", cells["label"], tuple(LABELS))
+    label = LABELS[cells["label"]]
     if cells["split"] == "train" and label == "anomaly":
         raise InputError(f"{where}: a training clip is labelled anomaly; detectors learn from normal clips only")
     start, end = (_seconds(where, column, cells.get(column, "")) for column in ("start", "end"))
@@ -170,7 +185,7 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
         raise InputError(f"{where}: the slice ends at {end:g} s, not after its start")
     texts = {column: cells.get(column, "") for column in ("time", "domain", "attributes")}
     return Clip(
-        cells["path"].replace("\\", "/"),
+        posixpath.normpath(cells["path"].replace("\\", "/")),
         cells["machine_type"],
         cells["machine_id"],
         cells["split"],

@@ -43,7 +43,7 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 class Section(BaseModel):
     """A part of the configuration: typed, frozen, and without room for unknown keys."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -55,7 +55,10 @@ class Section(BaseModel):
         if not isinstance(stated, Mapping):
             return stated
         texts = {key for key, field in cls.model_fields.items() if _admits_text(field.annotation)}
-        return {key: value if key in texts else _reread(value) for key, value in stated.items()}
+        return {
+            key: (None if value == "null" else value) if key in texts else _reread(value)
+            for key, value in stated.items()
+        }
 
 
 def _admits_text(annotation: Any) -> bool:
@@ -288,6 +291,8 @@ class Settings(Section):
             raise ValueError(f"features.f_max must not be above half of audio.sample_rate, {nyquist:g} Hz")
         if self.features.f_min >= (self.features.f_max or nyquist):
             raise ValueError("features.f_min must be below features.f_max")
+        if self.device == "cpu" and self.require_gpu:
+            raise ValueError("device is 'cpu' and require_gpu is true: set one of the two")
         if self.slice.length is None and (self.slice.hop is not None or self.gate.level is not None):
             raise ValueError("slice.hop and gate.level shape slices: set slice.length too")
         return self

@@ -13,7 +13,7 @@ from typing import Any
 from offnote import __version__, audio
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import InputError
-from offnote.plan import Machine, Run, plan
+from offnote.plan import FEATURES, Machine, Run, plan
 from offnote.provenance import versions
 
 CLIPS_LOOKED_AT = 20
@@ -50,10 +50,10 @@ def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
     needs_gpu = any(run.settings.device == "cuda" or run.settings.require_gpu for run in runs.values())
     yield from _examine_gpu(needs_gpu)
     for name, run in runs.items():
-        clips = sum(map(len, run.recordings.clips.values()))
+        clips = sum(len(run.recordings.clips[machine]) for machine in run.machines)
         idle = len(run.machines) - len(run.scored_machines)
-        text = f"run {name}: {clips} clips of {len(run.machines)} machines, {len(run.scopes)} models to train a trial"
-        yield Finding(True, text + (f"; {idle} machines have no training clips" if idle else ""))
+        text = f"run {name}: clips {clips}, machines {len(run.machines)}, models to train in a trial {len(run.scopes)}"
+        yield Finding(True, text + (f", machines without training clips {idle}" if idle else ""))
     yield _examine_disk(list(runs.values()), folder)
 
 
@@ -97,14 +97,13 @@ def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
     Durations are read from the headers of the first twenty clips of each machine.
     """
     needed = {"demo recordings": 0, "feature caches": 0}
-    caches: set[tuple[str, str, Machine]] = set()
+    caches: set[Path] = set()
     for run in runs:
         for machine in run.scored_machines:
-            cache = (run.settings.dataset.name, run.feature_key, machine)
-            path = Path("results/cache/features", *cache[:2], machine.machine_type, f"{machine.machine_id}.h5")
-            if cache in caches or path.exists() or run.recordings.caches:
+            path = Path(FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict()))
+            if path in caches or path.exists() or run.recordings.caches:
                 continue
-            caches.add(cache)
+            caches.add(path)
             seconds = _seconds(run, machine)
             needed["feature caches"] += round(seconds * _bytes_per_second(run))
             if run.settings.dataset.path is None and not run.recordings.root.exists():

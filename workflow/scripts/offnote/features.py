@@ -210,7 +210,8 @@ def extract(
         def plan(entry: Entry) -> _Plan:
             return _planned(entry, root / entry.path, audio, slicing, gate)
 
-        plans = list(_in_order(pool, plan, entries, ahead=2 * threads))
+        planned = _in_order(pool, plan, entries, ahead=2 * threads)
+        plans = list(progress(planned, len(entries), "headers and levels of recordings"))
         clips = [clip for plan in plans for clip in plan.clips]
         _log_plans(plans, audio.sample_rate)
         write(

@@ -26,7 +26,7 @@ CELLS_AT_ONCE = 2**18
 
 
 def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
-    """Return the area under the ROC curve, equal to scikit-learn's ``roc_auc_score``.
+    """Return the area under the ROC curve: scikit-learn's ``roc_auc_score``.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float:
 
 
 def pauc(labels: npt.ArrayLike, scores: npt.ArrayLike, max_fpr: float) -> float:
-    """Return the standardised area up to `max_fpr`, equal to scikit-learn's ``roc_auc_score(..., max_fpr=max_fpr)``.
+    """Return the standardised area up to `max_fpr`: scikit-learn's ``roc_auc_score(..., max_fpr=max_fpr)``.
 
     Parameters and errors are those of :func:`auc`; `max_fpr` is above 0 and at most 1, and 1 gives the AUC.
 
@@ -58,12 +58,12 @@ def pauc(labels: npt.ArrayLike, scores: npt.ArrayLike, max_fpr: float) -> float:
     >>> round(pauc([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], max_fpr=0.5), 6)
     0.666667
     """
+    # imported here: half a second that the modules which only rank clips do not owe
+    from sklearn.metrics import roc_auc_score
+
     anomalous = np.asarray(labels, dtype=bool)
-    exact = np.asarray(scores, dtype=np.float64)
-    normal, anomaly = exact[~anomalous], exact[anomalous]
-    once = [np.ones((len(group), 1), dtype=np.int64) for group in (normal, anomaly)]
-    _, area = weighted_areas(normal, anomaly, once[0], once[1], max_fpr)
-    return float(area[0])
+    _require_both(int(np.sum(~anomalous)), int(np.sum(anomalous)))
+    return float(roc_auc_score(anomalous, np.asarray(scores, dtype=np.float64), max_fpr=max_fpr))
 
 
 def roc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:

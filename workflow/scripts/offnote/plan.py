@@ -5,7 +5,6 @@ Nothing here imports torch or Snakemake, and nothing reads audio.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offnote import cache, datasets, synthesis
-from offnote.clips import Clip, read_clips
+from offnote.clips import Clip, check_name, read_clips
 from offnote.config import Dataset, Settings, resolve
 from offnote.errors import InputError
-from offnote.provenance import digest
+from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
 
+FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
 ALL = "all"
 DEMO_FOLDER = "results/cache/demo"
 NO_TRAINING_CLIPS = "no training clips"
@@ -108,8 +108,7 @@ class Run:
     @property
     def feature_settings(self) -> dict[str, Any]:
         """Every setting that the frames depend on."""
-        settings = self.settings
-        return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
+        return _feature_settings(self.settings)
 
     @property
     def training_settings(self) -> dict[str, Any]:
@@ -207,7 +206,8 @@ def plan(config: Mapping[str, Any]) -> dict[str, Run]:
     found: dict[str, Recordings] = {}
     runs = {}
     for name, run_settings in settings.items():
-        dataset = run_settings.dataset.model_dump_json(exclude={"machines"})
+        parts = [run_settings.dataset.model_dump(exclude={"machines"}), run_settings.model_dump(include={"features"})]
+        dataset = canonical_json(parts)
         if dataset not in found:
             found[dataset] = _find(run_settings)
         runs[name] = Run(run_settings, found[dataset])
@@ -231,25 +231,28 @@ def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machin
     --------
     >>> fans = [Machine("fan", f"id_0{number}") for number in (0, 2, 4)]
     >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 2)]
-    ['train_a_0', 'train_a_1']
+    ['train_0_0', 'train_0_1']
     >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 1)]
     ['train']
     """
     if size == 1:
         return [Batch(name, {})]
     divided = []
-    for known, group in groups:
+    for place, (known, group) in enumerate(groups):
         members = tuple(group)
-        stem = re.sub(r"\W", "_", "_".join([name, *known.values()]))
         chunks = [members[first : first + size] for first in range(0, len(members), size)]
-        divided += [Batch(f"{stem}_{number}", known, chunk) for number, chunk in enumerate(chunks)]
+        divided += [Batch(f"{name}_{place}_{number}", known, chunk) for number, chunk in enumerate(chunks)]
     return divided
+
+
+def _feature_settings(settings: Settings) -> dict[str, Any]:
+    return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
 
 
 def _find(settings: Settings) -> Recordings:
     dataset = settings.dataset
     if dataset.features is not None:
-        return _find_caches(Path(dataset.features), dataset)
+        return _find_caches(Path(dataset.features), settings)
     if dataset.path is None:
         root = Path(DEMO_FOLDER)
         return Recordings(root, _by_machine(_demo_clips(root, settings)), {})
@@ -262,19 +265,25 @@ def _demo_clips(root: Path, settings: Settings) -> list[Clip]:
     return datasets.parse_paths(root, synthesis.planned_paths(settings.demo), "dcase2020")
 
 
-def _find_caches(folder: Path, dataset: Dataset) -> Recordings:
+def _find_caches(folder: Path, settings: Settings) -> Recordings:
     """Take machines and clips from feature caches, and labels from the sheet where there is one."""
+    dataset = settings.dataset
     caches = {Machine(path.parent.name, path.stem): path for path in sorted(folder.glob("*/*.h5"))}
     if not caches:
         raise InputError(f"dataset.features: {folder} holds no caches <machine_type>/<machine_id>.h5")
-    clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path)]
+    clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path, settings)]
     if dataset.path is not None:
         clips = _with_labels(clips, read_clips(Path(dataset.path).expanduser()), dataset.path)
     return Recordings(folder, _by_machine(clips), caches)
 
 
-def _cached_clips(machine: Machine, path: Path) -> list[Clip]:
+def _cached_clips(machine: Machine, path: Path, settings: Settings) -> list[Clip]:
+    for name in machine:
+        check_name(str(path), name)
     with cache.read(path) as cached:
+        cache.check_settings(cached, _feature_settings(settings), stated_only=True)
+        if cached.n_mels != settings.features.n_mels:
+            raise InputError(f"{path}: has {cached.n_mels} mel bands; set features.n_mels: {cached.n_mels}")
         return [
             Clip(entry.path, *machine, split=entry.split, start=entry.start, end=entry.end, domain=entry.domain)
             for entry in cached.entries
@@ -334,6 +343,12 @@ def _check(run: Run) -> None:
     aggregator = run.settings.evaluate.aggregator
     if aggregator not in statistics:
         raise InputError(f"evaluate.aggregator: {aggregator!r} is none of {', '.join(statistics)}")
+    for path in {
+        str(run.recordings.root),
+        *(clip.path for machine in run.machines for clip in run.recordings.clips[machine]),
+    }:
+        if "{" in path or "}" in path:
+            raise InputError(f"{path}: Snakemake takes braces in a path for wildcards; rename it")
     if not run.scopes:
         raise InputError(
             f"run {run.settings.run}: no machine has training clips, so there is nothing to learn from; "

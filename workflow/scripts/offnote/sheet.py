@@ -5,10 +5,13 @@ It is a proposal: a person looks it over before a detector learns from it.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 from offnote.clips import Clip, write_clips
@@ -19,13 +22,14 @@ from offnote.errors import InputError
 NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact"})
 ANOMALY_WORDS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "fault", "faults", "faulty", "defect", "defects", "defective"}
-    | {"bad", "broken", "damage", "damaged", "failure", "failed", "ng"}
+    | {"bad", "broken", "damage", "damaged", "failure", "failed", "ng", "nok", "unhealthy"}
 )
 SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "new": "test"} | {
     "eval": "test",
     "evaluation": "test",
     "supplemental": "supplemental",
 }
+NEGATIONS = frozenset({"not", "no", "non", "without", "un"})
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -60,6 +64,8 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
     InputError
         There are no recordings, or `sheet` is there already.
     """
+    if sheet.suffix != ".tsv":
+        raise InputError(f"{sheet}: a sample sheet is tab-separated; give it a name that ends in .tsv")
     if sheet.exists():
         raise InputError(f"{sheet} is there already; remove it, or name another file with --output")
     clips = guess_clips(folder)
@@ -109,10 +115,12 @@ def _label_level(paths: Iterable[str]) -> int | None:
 
 
 def _label(text: str) -> str:
-    words = _words(text)
-    if ANOMALY_WORDS.intersection(words):
-        return "anomaly"
-    return "normal" if NORMAL_WORDS.intersection(words) else ""
+    """Return the label that the words tell; a negation turns the word after it round."""
+    labels = set()
+    for before, word in pairwise(["", *_words(text)]):
+        if word in NORMAL_WORDS | ANOMALY_WORDS:
+            labels.add("anomaly" if (word in ANOMALY_WORDS) != (before in NEGATIONS) else "normal")
+    return max(labels, default="", key=("", "normal", "anomaly").index)
 
 
 def _tells(folder: str) -> bool:
@@ -128,8 +136,12 @@ def _first(found: Iterable[str | None]) -> str:
 
 
 def _name(text: str) -> str:
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", text).lstrip("_.-") or "machine"
-    return f"{name}_" if name in RESERVED_NAMES else name
+    """Turn a folder's name into one that can stand in a path of the results; two names never become one."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", plain).lstrip("_.-") or "machine"
+    if name != text or name in RESERVED_NAMES:
+        name += "_" + hashlib.sha256(text.encode()).hexdigest()[:4]
+    return name
 
 
 def _evenly(paths: Sequence[str], count: int) -> list[str]:
@@ -149,8 +161,5 @@ def _split(members: Sequence[_Guess]) -> list[Clip]:
     elif not any(guess.split for guess in members) and not (normals and unknown):
         rest = normals or unknown
         split |= dict.fromkeys(rest, "test") | dict.fromkeys(rest[: -(-3 * len(rest) // 4)], "train")
-    return [
-        Clip(guess.path, guess.machine_type, guess.machine_id, split[guess.path], guess.label)
-        for guess in members
-        if not (split[guess.path] == "train" and guess.label == "anomaly")
-    ]
+    split |= {guess.path: "test" for guess in members if guess.label == "anomaly" and split[guess.path] == "train"}
+    return [Clip(guess.path, guess.machine_type, guess.machine_id, split[guess.path], guess.label) for guess in members]

@@ -136,7 +136,7 @@ def _resolution(settings: Evaluate, rated: Sequence[Row]) -> Iterator[str]:
     normal = min(row["normal"] for row in rated)
     yield (
         f"Few clips resolve little. One clip of the smallest class ({_plural(clips, 'clip')}, {_name(smallest)}) can "
-        f"move its machine's AUC by {100 / clips:.2g} points; a pAUC is decided by the "
+        f"move its machine's AUC by {100 / clips:.3g} points; a pAUC is decided by the "
         f"{settings.max_fpr * normal:.2g} highest of {_plural(normal, 'normal clip')} where there are fewest."
     )
 
@@ -175,7 +175,7 @@ def _how_to_read_percentiles(machines: Iterable[Sequence[Row]]) -> Iterator[str]
         count = f"{known[0]}" if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
         yield (
             f"The percentiles rest on {count} held-out clips a machine: at worst they come in steps of "
-            f"{100 / known[0]:.2g}, and 100 says no more than *above all of them*."
+            f"{100 / known[0]:.3g}, half that on a tie, and 100 says no more than *above all of them*."
         )
     if len(known) < len(held_out):
         yield ""
