@@ -230,7 +230,7 @@ class Training(Section):
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(
         4096.0,
-        description="MiB of features that training keeps on the device; a larger scope is streamed in shuffled blocks.",
+        description="MiB of features to keep on the device; a larger scope is streamed, its order shuffled by blocks.",
     )
 
 
@@ -260,7 +260,9 @@ class Evaluate(Section):
 class Jobs(Section):
     """How the work is cut into jobs. Changes no result."""
 
-    machines: Positive = Field(1, description="Machines one job works through, one after the other.")
+    machines: Positive = Field(
+        1, description="Machines one job works through, one after the other. Changing it does finished jobs again."
+    )
 
 
 class Settings(Section):
