@@ -29,7 +29,7 @@ from offnote.logs import progress
 from offnote.provenance import derive_seed
 
 SAMPLE_RATE = 16_000
-MACHINE_LEVEL = -33.0  # dB of full scale
+MACHINE_LEVEL = -24.0  # dB of full scale. Features far below 0 dB would leave most of the bottleneck dead.
 TABLE_SIZE = 2**14
 GOLDEN_RATIO = 0.5 * (5**0.5 - 1)
 PATH = re.compile(
@@ -209,7 +209,7 @@ class Rotor(Machine):
     blades: int
     wind: Spectrum
     housing: tuple[float, ...]
-    faults: ClassVar = {"imbalance": Range(-22, 0), "misalignment": Range(-18, 3), "bearing": Range(-34, -11)}
+    faults: ClassVar = {"imbalance": Range(-24, -2), "misalignment": Range(-19, 2), "bearing": Range(-36, -13)}
 
     def __post_init__(self) -> None:
         load = self.rng.uniform(-1, 1)
@@ -259,7 +259,7 @@ class Pump(Machine):
     vanes: int
     water: Spectrum
     pipe: tuple[float, ...]
-    faults: ClassVar = {"cavitation": Range(-37, -15), "leak": Range(-35, -13), "slip": Range(-18, 1)}
+    faults: ClassVar = {"cavitation": Range(-38, -16), "leak": Range(-35, -13), "slip": Range(-20, -1)}
 
     def __post_init__(self) -> None:
         load = self.rng.uniform(-1, 1)
@@ -309,7 +309,7 @@ class SlideRail(Machine):
     whine: float
     rolling: Spectrum
     buffer: tuple[float, ...]
-    faults: ClassVar = {"jerk": Range(-24, -5), "rattle": Range(-25, -4), "squeal": Range(-26, -5)}
+    faults: ClassVar = {"jerk": Range(-29, -10), "rattle": Range(-29, -8), "squeal": Range(-29, -8)}
 
     def __post_init__(self) -> None:
         self.starts, self.lengths = _rounds(self.rng, self.samples, self.stroke, 0.01)
@@ -321,7 +321,7 @@ class SlideRail(Machine):
         rolling = _noise(self.rng, self.samples, self.rolling, 0.5 * load)
         strengths = self.rng.uniform(6, 10, self.starts.size)
         thuds = _knocks(self.samples, moves[:, 3], strengths, _ring(self.buffer, 0.015))
-        self.normal = self.motion * (0.5 * motor + 0.7 * _gain(load) * rolling) + thuds
+        self.normal = self.motion * (0.5 * motor + 0.7 * _gain(0.7 * load) * rolling) + thuds
 
     def jerk(self, rng: Generator) -> Samples:
         """Catch and lurch on, in some strokes more than in others."""
@@ -334,7 +334,7 @@ class SlideRail(Machine):
     def rattle(self, rng: Generator) -> Samples:
         """Knock about while the carriage moves, as something loose does."""
         times = _happenings(rng, self.samples, 60)
-        strengths = _at(self.motion, times) * rng.uniform(7, 34, times.size)
+        strengths = _at(self.motion, times) * rng.uniform(10, 28, times.size)
         return _knocks(self.samples, times, strengths, _ring((1900.0, 2730.0, 4410.0), 0.002))
 
     def squeal(self, rng: Generator) -> Samples:
@@ -363,7 +363,7 @@ class Valve(Machine):
     gas: Spectrum
     opening: tuple[float, ...]
     closing: tuple[float, ...]
-    faults: ClassVar = {"sticking": Range(-21, -3), "bounce": Range(-31, -10), "leak": Range(-37, -14)}
+    faults: ClassVar = {"sticking": Range(-27, -8.5), "bounce": Range(-36, -15.5), "leak": Range(-39, -17.5)}
 
     def __post_init__(self) -> None:
         self.opens, _ = _rounds(self.rng, self.samples, self.cycle, 0.02)
@@ -372,24 +372,25 @@ class Valve(Machine):
         pressure = self.rng.uniform(-1, 1)
         strokes = np.stack([self.opens, self.opens + 0.02, self.closes, self.closes + 0.01], axis=1)
         hiss = _pieces(self.samples, strokes, [0, 1, 0.8, 0]) * _noise(self.rng, self.samples, self.gas, 0.5 * pressure)
-        clicks = _knocks(self.samples, self.opens, self.rng.normal(20, 2, count), _ring(self.opening, 0.002))
-        clacks = _knocks(self.samples, self.closes, self.rng.normal(28, 3, count), _ring(self.closing, 0.003))
-        self.normal = clicks + clacks + 0.45 * _gain(1.5 * pressure) * hiss
+        clicks = _knocks(self.samples, self.opens, self.rng.normal(5, 0.5, count), _ring(self.opening, 0.002))
+        clacks = _knocks(self.samples, self.closes, self.rng.normal(6.5, 0.6, count), _ring(self.closing, 0.003))
+        self.normal = clicks + clacks + 0.45 * _gain(pressure) * hiss
 
     def sticking(self, rng: Generator) -> Samples:
         """Scrape before closing."""
         times = self.closes[:, None] + np.array([-0.16, -0.04, 0, 0.005])
-        scrape = _pieces(self.samples, times, [0, 2.5, 4, 0])
+        scrape = _pieces(self.samples, times, [0, 2.5, 3.4, 0])
         stutter = 1 + np.sin(2 * np.pi * 70 * np.arange(self.samples) / SAMPLE_RATE).astype(np.float32)
         return scrape * stutter * _noise(rng, self.samples, ((300, -20), (1200, 0), (2500, 0), (6000, -20)))
 
     def bounce(self, rng: Generator) -> Samples:
-        """Fall back and close again, once or twice."""
+        """Fall back once or twice, onto the edge of the seat, which rings higher than its middle."""
         first = self.closes + rng.uniform(0.05, 0.08, self.closes.size)
         second = first + rng.uniform(0.03, 0.05, self.closes.size)
         times = np.concatenate([first, second])
         strengths = np.concatenate([rng.uniform(80, 160, first.size), rng.uniform(0, 100, first.size)])
-        return _knocks(self.samples, times, strengths, _ring(self.closing, 0.003))
+        edge = tuple(1.3 * resonance for resonance in self.closing)
+        return _knocks(self.samples, times, strengths, _ring(edge, 0.003))
 
     def leak(self, rng: Generator) -> Samples:
         """Whistle through the seat, fitfully, whether the valve is open or closed."""
@@ -439,33 +440,33 @@ _MACHINES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
         SlideRail,
         stroke=0.8,
         whine=1150.0,
-        rolling=((100, -20), (500, -2), (2500, 0), (8000, -20)),
+        rolling=((100, -20), (500, -2), (2500, -2), (8000, -23)),
         buffer=(260.0, 900.0),
     ),
     ("valve", "id_00"): partial(
         Valve,
-        cycle=0.9,
-        open_for=0.32,
+        cycle=1.2,
+        open_for=0.4,
         gas=((500, -30), (2500, -4), (5000, 0), (8000, -4)),
         opening=(1800.0, 3100.0, 5200.0),
         closing=(900.0, 2300.0, 3900.0),
     ),
     ("valve", "id_02"): partial(
         Valve,
-        cycle=1.4,
-        open_for=0.6,
+        cycle=1.6,
+        open_for=0.7,
         gas=((500, -24), (1500, 0), (3000, -2), (8000, -16)),
         opening=(1200.0, 2700.0, 6100.0),
         closing=(650.0, 1700.0, 4800.0),
     ),
 }
 MACHINES: tuple[tuple[str, str], ...] = tuple(_MACHINES)
-HALL: Spectrum = ((30, 6), (100, 4), (400, 0), (1500, -10), (8000, -34))
+HALL: Spectrum = ((30, 6), (100, 4), (400, 0), (1500, -10), (8000, -26))
 
 
 def _factory(rng: Generator, samples: int) -> Samples:
     """Return the noise of a hall, of unit power: rumble that comes and goes, and now and then a clank far away."""
-    rumble = _noise(rng, samples, HALL, rng.uniform(-0.7, 0.7)) * (1 + 0.1 * _wander(rng, samples, 0.8))
+    rumble = _noise(rng, samples, HALL, rng.uniform(-0.35, 0.35)) * (1 + 0.1 * _wander(rng, samples, 0.8))
     clanks = _happenings(rng, samples, 0.15)
     return rumble + _knocks(samples, clanks, rng.uniform(7, 28, clanks.size), _ring((530.0, 1270.0, 2210.0), 0.05))
 
@@ -599,7 +600,7 @@ def render(path: str, demo: Demo, fault: Fault | None) -> Samples:
     sound = machine.normal
     if fault is not None:
         sound = sound + _deviation(machine, fault, np.random.default_rng(derive_seed(demo.seed, 1, path)))
-    return _gain(MACHINE_LEVEL) * (_gain(rng.uniform(-1.7, 1.7)) * sound + _gain(rng.uniform(-12, -4)) * hall)
+    return _gain(MACHINE_LEVEL) * (_gain(rng.uniform(-1.2, 1.2)) * sound + _gain(rng.uniform(-7, -5)) * hall)
 
 
 def synthesise_clip(path: str, demo: Demo) -> Samples:
