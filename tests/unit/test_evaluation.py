@@ -240,7 +240,7 @@ def test_the_summary_of_a_mixed_run_ranks_the_unlabelled_clips_only(run: Run) ->
     assert f"| fan/id_00 | {auc[0]} [{auc[1]}, {auc[2]}] |" in summary
     assert "The 2 most unusual of 2 new clips" in summary
     assert summary.count(".wav`") == 2
-    assert "smallest class (9 clips, fan/id_00) can move its machine's AUC by 11 points" in summary
+    assert "smallest class (9 clips, fan/id_00) can move its machine's AUC by 11.1 points" in summary
 
 
 def test_without_resamples_there_are_no_intervals(run: Run) -> None:
