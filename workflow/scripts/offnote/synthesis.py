@@ -209,7 +209,7 @@ class Rotor(Machine):
     blades: int
     wind: Spectrum
     housing: tuple[float, ...]
-    faults: ClassVar = {"imbalance": Range(-24, -2), "misalignment": Range(-19, 2), "bearing": Range(-36, -13)}
+    faults: ClassVar = {"imbalance": Range(-20, -2), "misalignment": Range(-15, 2), "bearing": Range(-32, -13)}
 
     def __post_init__(self) -> None:
         load = self.rng.uniform(-1, 1)
@@ -259,7 +259,7 @@ class Pump(Machine):
     vanes: int
     water: Spectrum
     pipe: tuple[float, ...]
-    faults: ClassVar = {"cavitation": Range(-38, -16), "leak": Range(-35, -13), "slip": Range(-20, -1)}
+    faults: ClassVar = {"cavitation": Range(-34, -17), "leak": Range(-31, -14), "slip": Range(-17, -1)}
 
     def __post_init__(self) -> None:
         load = self.rng.uniform(-1, 1)
@@ -309,7 +309,7 @@ class SlideRail(Machine):
     whine: float
     rolling: Spectrum
     buffer: tuple[float, ...]
-    faults: ClassVar = {"jerk": Range(-29, -10), "rattle": Range(-29, -8), "squeal": Range(-29, -8)}
+    faults: ClassVar = {"jerk": Range(-26, -11), "rattle": Range(-25, -9), "squeal": Range(-25.5, -9.5)}
 
     def __post_init__(self) -> None:
         self.starts, self.lengths = _rounds(self.rng, self.samples, self.stroke, 0.01)
@@ -345,7 +345,7 @@ class SlideRail(Machine):
 
 @dataclass
 class Valve(Machine):
-    """A solenoid valve: a click, the hiss of gas while it is open, another click.
+    """A solenoid valve: a click, the hiss of gas while it is open, another click, and a faint hiss until the next.
 
     Attributes
     ----------
@@ -363,7 +363,7 @@ class Valve(Machine):
     gas: Spectrum
     opening: tuple[float, ...]
     closing: tuple[float, ...]
-    faults: ClassVar = {"sticking": Range(-27, -8.5), "bounce": Range(-36, -15.5), "leak": Range(-39, -17.5)}
+    faults: ClassVar = {"sticking": Range(-26, -11), "bounce": Range(-30.5, -15), "leak": Range(-36, -18)}
 
     def __post_init__(self) -> None:
         self.opens, _ = _rounds(self.rng, self.samples, self.cycle, 0.02)
@@ -371,9 +371,10 @@ class Valve(Machine):
         self.closes = self.opens + self.open_for * (1 + self.rng.normal(0, 0.03, count))
         pressure = self.rng.uniform(-1, 1)
         strokes = np.stack([self.opens, self.opens + 0.02, self.closes, self.closes + 0.01], axis=1)
-        hiss = _pieces(self.samples, strokes, [0, 1, 0.8, 0]) * _noise(self.rng, self.samples, self.gas, 0.5 * pressure)
-        clicks = _knocks(self.samples, self.opens, self.rng.normal(5, 0.5, count), _ring(self.opening, 0.002))
-        clacks = _knocks(self.samples, self.closes, self.rng.normal(6.5, 0.6, count), _ring(self.closing, 0.003))
+        flow = _pieces(self.samples, strokes, [0.25, 1, 0.8, 0.25])
+        hiss = flow * _noise(self.rng, self.samples, self.gas, 0.5 * pressure)
+        clicks = _knocks(self.samples, self.opens, self.rng.normal(4, 0.4, count), _ring(self.opening, 0.002))
+        clacks = _knocks(self.samples, self.closes, self.rng.normal(5, 0.5, count), _ring(self.closing, 0.003))
         self.normal = clicks + clacks + 0.45 * _gain(pressure) * hiss
 
     def sticking(self, rng: Generator) -> Samples:
@@ -381,14 +382,14 @@ class Valve(Machine):
         times = self.closes[:, None] + np.array([-0.16, -0.04, 0, 0.005])
         scrape = _pieces(self.samples, times, [0, 2.5, 3.4, 0])
         stutter = 1 + np.sin(2 * np.pi * 70 * np.arange(self.samples) / SAMPLE_RATE).astype(np.float32)
-        return scrape * stutter * _noise(rng, self.samples, ((300, -20), (1200, 0), (2500, 0), (6000, -20)))
+        return scrape * stutter * _noise(rng, self.samples, ((300, -12), (700, 0), (1400, 0), (4000, -20)))
 
     def bounce(self, rng: Generator) -> Samples:
         """Fall back once or twice, onto the edge of the seat, which rings higher than its middle."""
         first = self.closes + rng.uniform(0.05, 0.08, self.closes.size)
         second = first + rng.uniform(0.03, 0.05, self.closes.size)
         times = np.concatenate([first, second])
-        strengths = np.concatenate([rng.uniform(80, 160, first.size), rng.uniform(0, 100, first.size)])
+        strengths = np.concatenate([rng.uniform(80, 130, first.size), rng.uniform(0, 100, first.size)])
         edge = tuple(1.3 * resonance for resonance in self.closing)
         return _knocks(self.samples, times, strengths, _ring(edge, 0.003))
 
@@ -445,16 +446,16 @@ _MACHINES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
     ),
     ("valve", "id_00"): partial(
         Valve,
-        cycle=1.2,
-        open_for=0.4,
+        cycle=1.4,
+        open_for=0.5,
         gas=((500, -30), (2500, -4), (5000, 0), (8000, -4)),
         opening=(1800.0, 3100.0, 5200.0),
         closing=(900.0, 2300.0, 3900.0),
     ),
     ("valve", "id_02"): partial(
         Valve,
-        cycle=1.6,
-        open_for=0.7,
+        cycle=1.7,
+        open_for=0.75,
         gas=((500, -24), (1500, 0), (3000, -2), (8000, -16)),
         opening=(1200.0, 2700.0, 6100.0),
         closing=(650.0, 1700.0, 4800.0),
