@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test lint reference lock clean help
+.PHONY: demo test test-kill lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
 
 test: $(VENV)/ready ## run the tests
 	pytest
+
+test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
+	pytest tests/kill
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .
@@ -37,6 +40,7 @@ clean: ## remove the results, not the environment
 	find results -mindepth 1 ! -name README.md -delete
 
 $(VENV)/ready: requirements.txt pyproject.toml
+	@echo "Setting up $(VENV): PyTorch is 2 GB to fetch and 6 GB on disk, so this takes some minutes, once."
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .

@@ -1,10 +1,13 @@
 # offnote: from recordings to evaluation tables. `snakemake --cores 8` builds every run of config/config.yaml.
+import os
+
 from snakemake.utils import min_version
 
 min_version("9.19")
 
 
-configfile: "config/config.yaml"
+# The folder that snakemake is started in may have a configuration of its own.
+configfile: "config/config.yaml" if os.path.exists("config/config.yaml") else workflow.source_path("config/config.yaml")
 
 
 report: "workflow/report/workflow.rst"
@@ -30,6 +33,12 @@ rule all:
     default_target: True
     input:
         [results_of(run) for run in RUNS],
+    message:
+        "All results are there"
+
+
+onstart:
+    get_ready()
 
 
 onsuccess:

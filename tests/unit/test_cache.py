@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from offnote import cache
-from offnote.cache import CachedClip, Entry
-from offnote.clips import SPLITS
+from offnote.cache import CachedClip
+from offnote.clips import SPLITS, Entry, Excluded
 from offnote.errors import InputError
 
 SETTINGS = {"audio": {"sample_rate": 16000, "channel": 0}, "features": {"n_mels": 8, "f_max": None, "power": 2.0}}
@@ -30,7 +30,7 @@ def some_clips(count: int = 6) -> list[CachedClip]:
     return [clip(Entry(f"fan/train/{n:04}.wav", "train", "source"), 100 + n, n) for n in range(count)]
 
 
-def write(path: Path, clips: Sequence[CachedClip], **more: Any) -> Path:
+def write(path: Path, clips: Sequence[CachedClip | Excluded], **more: Any) -> Path:
     cache.write(path, clips, SETTINGS, n_mels=MELS, **more)
     return path
 
@@ -121,6 +121,25 @@ def test_the_hash_of_the_inputs_knows_every_field() -> None:
     assert len(hashes) == 2 * len(variants)
 
 
+def test_excluded_clips_are_kept_with_their_reason(tmp_path: Path) -> None:
+    whole = Excluded(Entry("fan/test/ä.wav", "test"), "silent")
+    stretch = Excluded(Entry("long.wav", "train", "", 10.0, 20.0), "cut short – copy it anew")
+    clips = some_clips(2)
+    with cache.read(write(tmp_path / "id_00.h5", [whole, clips[0], stretch, clips[1]])) as found:
+        assert found.excluded == [whole, stretch]
+        assert found.entries == [one.entry for one in clips]
+    without = cache.read(write(tmp_path / "id_02.h5", clips))
+    assert without.excluded == []
+    assert without.inputs_sha256 == found.inputs_sha256
+
+
+def test_a_machine_of_broken_clips_alone_makes_no_cache(tmp_path: Path) -> None:
+    broken = [Excluded(Entry(f"{number}.wav", "train"), "silent") for number in range(3)]
+    with pytest.raises(InputError, match=r"every clip is broken, 3 in all; the first is 0\.wav: silent"):
+        write(tmp_path / "id_00.h5", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_half_way_leaves_no_file(tmp_path: Path) -> None:
     def failing() -> Iterator[CachedClip]:
         yield from some_clips()
@@ -186,6 +205,7 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
         (lambda file: file.attrs.pop("complete"), "not written to its end"),
         (lambda file: file.attrs.pop("features"), "'features'.* is missing"),
         (lambda file: file.attrs.update(features="{"), "damaged"),
+        (lambda file: file.attrs.update(features="[1]"), "must be a JSON object of settings"),
         (lambda file: file.attrs.update(inputs_sha256="0"), "contradicts its inputs_sha256"),
         (lambda file: file.pop("frames"), "frames missing"),
         (lambda file: file["clips"].pop("split"), "clips/split missing"),

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 from offnote.cli import main
+from offnote.config import ROOT
 
 
 def test_help_names_every_command() -> None:
@@ -25,6 +27,33 @@ def test_sheet_says_what_it_guessed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "sheet.tsv").is_file()
     assert main(["sheet", str(tmp_path)]) == 1
     assert "there already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folder", ["plain", "a,b: {c} #d", "Wérk Süd 1", 'it\'s "here"', "- x"])
+def test_sheet_prints_a_line_of_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "1.wav").touch()
+    assert main(["sheet", str(tmp_path / folder)]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    sheet = tmp_path / folder / "sheet.tsv"
+    assert yaml.safe_load(line)["dataset"]["path"] == str(sheet)
+    if folder == "plain":
+        assert line == f"dataset: {{name: plain, path: {sheet}}}"
+
+
+@pytest.mark.parametrize("output", ["file/sheet.tsv", f"{300 * 'x'}/sheet.tsv", "/proc/no/sheet.tsv"])
+def test_sheet_says_where_it_cannot_write(tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str) -> None:
+    (tmp_path / "1.wav").touch()
+    (tmp_path / "file").touch()
+    assert main(["sheet", str(tmp_path), "--output", str(tmp_path / output)]) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert output in line
+
+
+def test_sheet_makes_the_folder_of_its_output(tmp_path: Path) -> None:
+    (tmp_path / "1.wav").touch()
+    assert main(["sheet", str(tmp_path), "--output", str(tmp_path / "sheets/mine.tsv")]) == 0
+    assert (tmp_path / "sheets/mine.tsv").is_file()
 
 
 def test_doctor_finds_nothing_wrong_with_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,9 +77,38 @@ def test_doctor_weighs_recordings_against_the_disk(tmp_path: Path, capsys: pytes
     assert "clips 3, machines 1" in capsys.readouterr().out
 
 
+def test_doctor_lays_files_over_the_configuration_of_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/config.yaml").write_text("run: mine\ndemo: {train: 4, test_normal: 3, test_anomaly: 2}\n")
+    (tmp_path / "a.yaml").write_text("demo: {train: 1, test_anomaly: 1}\n")
+    (tmp_path / "b.yaml").write_text("demo: {train: 2}\n")
+    assert main(["doctor", "--configfile", "a.yaml", "b.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "configuration: config/config.yaml, a.yaml, b.yaml\n" in out
+    assert f"run mine: clips {8 * (2 + 3 + 1)}" in out
+
+
+def test_doctor_takes_the_configuration_of_the_checkout_where_the_folder_has_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    assert f"configuration: {ROOT}/config/config.yaml\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("training: {epoch: 3}\n", "unknown key"), ("training: [\n", "is not YAML"), (None, "cannot be read")],
+    [
+        ("training: {epoch: 3}\n", "unknown key"),
+        ("training: [\n", "is not YAML"),
+        ("- training\n", "has no keys at its top level"),
+        ("word\n", "has no keys at its top level"),
+        ("seed: 1\nseed: 2\n", "seed (lines 1 and 2)"),
+        (None, "cannot be read"),
+    ],
 )
 def test_doctor_names_mistakes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str | None, sentence: str
@@ -60,4 +118,5 @@ def test_doctor_names_mistakes(
         config.write_text(text)
     assert main(["doctor", "--configfile", str(config)]) == 1
     captured = capsys.readouterr()
-    assert sentence in captured.out + captured.err
+    assert (captured.out + captured.err).count(sentence) == 1
+    assert str(config) in captured.out + captured.err

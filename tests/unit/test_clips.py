@@ -43,6 +43,7 @@ def test_no_test_domain_is_known_before_evaluate() -> None:
     [
         ("path\tmachine_type\tsplit\n", "the column 'machine_id' is missing"),
         ("path,machine_type,machine_id,split\n", "separated by tabs, not commas"),
+        ("path;machine_type;machine_id;split\n", "separated by tabs, not semicolons"),
         (HEADER.replace("label", "labl"), "unknown column 'labl'; did you mean 'label'?"),
         (HEADER, "has no rows"),
         ("", "is missing"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import copy
+import subprocess
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from offnote.config import Settings, load_preset, preset_names, resolve
+from offnote.config import ROOT, Settings, load_preset, preset_names, read_files, refuse_repeated_keys, resolve
 from offnote.errors import InputError
+from snakemake.utils import update_config
 
 
 def refusal(config: dict[str, Any]) -> str:
@@ -18,18 +24,51 @@ def refusal(config: dict[str, Any]) -> str:
     return str(raised.value)
 
 
-def test_the_published_recipes() -> None:
-    mimii = resolve({})["demo"]
-    assert (mimii.features.n_mels, mimii.window.frames, mimii.model.scope) == (64, 5, "machine")
-    assert (mimii.training.epochs, mimii.training.batch_size) == (50, 512)
-    assert mimii.model.hidden == [64, 64, 8, 64, 64]
-    dcase = {year: resolve({"preset": f"dcase{year}"})["demo"] for year in range(2020, 2027)}
-    assert {settings.model.scope for settings in dcase.values()} == {"type"}
-    assert {settings.features.n_mels for settings in dcase.values()} == {128}
-    assert [settings.features.padding for settings in dcase.values()] == 2 * ["reflect"] + 5 * ["zeros"]
-    assert [settings.features.log for settings in dcase.values()] == ["add"] + 6 * ["clamp"]
-    assert [settings.model.initialisation for settings in dcase.values()] == 3 * ["keras"] + 4 * ["torch"]
-    assert [settings.training.batch_size for settings in dcase.values()] == 3 * [512] + 4 * [256]
+# The published baselines: what all have in common, and what differs, preset by preset.
+FLOAT64_EPSILON = 2.0**-52
+COMMON: dict[str, dict[str, Any]] = {
+    "audio": {"sample_rate": 16000, "channel": 0},
+    "features": {"n_fft": 1024, "hop_length": 512, "power": 2.0, "f_min": 0.0, "f_max": None}
+    | {"mel_scale": "slaney", "mel_norm": "slaney", "epsilon": FLOAT64_EPSILON},
+    "window": {"frames": 5},
+    "training": {"learning_rate": 1e-3, "validation": 0.1},
+}
+MIMII_LAYERS = [64, 64, 8, 64, 64]
+DCASE_LAYERS = [128, 128, 128, 128, 8, 128, 128, 128, 128]
+DIFFERING = """
+preset     scope    n_mels  padding  log    batch_norm  initialisation  epochs  batch_size  adam_epsilon
+mimii      machine  64      reflect  add    False       keras           50      512         1e-07
+dcase2020  type     128     reflect  add    True        keras           100     512         1e-07
+dcase2021  type     128     reflect  clamp  True        keras           100     512         1e-07
+dcase2022  type     128     zeros    clamp  True        keras           100     512         1e-07
+dcase2023  type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2024  type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2025  type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2026  type     128     zeros    clamp  True        torch           100     256         1e-08
+"""
+COLUMNS, *ROWS = [line.split() for line in DIFFERING.split("\n") if line]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: str(row[0]))
+def test_the_published_recipes(row: list[str]) -> None:
+    settings = resolve({"preset": row[0]})["demo"]
+    sections = {
+        key: value for part in settings.model_dump().values() if isinstance(part, dict) for key, value in part.items()
+    }
+    assert row == [row[0], *(str(sections[column]) for column in COLUMNS[1:])]
+    assert settings.model.hidden == (MIMII_LAYERS if row[0] == "mimii" else DCASE_LAYERS)
+    for section, keys in COMMON.items():
+        assert getattr(settings, section).model_dump(include=set(keys)) == keys
+
+
+@pytest.mark.parametrize("name", [name for name in preset_names() if name != "mimii"])
+def test_batch_normalisation_is_that_of_keras(name: str) -> None:
+    model = resolve({"preset": name})["demo"].model
+    assert (model.batch_norm_momentum, model.batch_norm_epsilon) == (0.01, 1e-3)
+
+
+def test_every_preset_stands_in_the_table() -> None:
+    assert sorted(row[0] for row in ROWS) == preset_names()
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -85,11 +124,23 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"run": "cache"}, "run: the name 'cache' is reserved"),
         ({"run": "../elsewhere"}, "run: "),
         ({"preset": "mimi"}, "preset: there is no 'mimi'; choose one of dcase2020"),
-        ({"preset": ["mimii"]}, "preset: there is no"),
+        ({"preset": ["mimii"]}, "preset: Input should be a valid string"),
+        ({"sed": 1, "colour": "red"}, "colour: unknown key; the keys here are run, preset, seed"),
+        ({"colour": "red"}, "evaluate, jobs, runs"),
+        ({"rnus": {"b": {}}}, "rnus: unknown key; did you mean 'runs'?"),
+        ({"preset": "mimi", "training": {"epochs": 0}}, "training.epochs: "),
+        ({"model": {"hidden": [64, 0, "a"]}}, "model.hidden[1]: Input should be greater than or equal to 1 (not 0)\n"),
+        ({"model": {"hidden": [64, 0, "a"]}}, "model.hidden[2]: 'a' is text, not a number"),
+        ({"scores": {"quantiles": [0.5, 2]}}, "scores.quantiles[1]: "),
+        ({"audio": {"channel": "left"}}, "is text, not a number, or Input should be 'mean'"),
         ({"dataset": {"name": "pump"}}, "dataset: say where the recordings are"),
         ({"dataset": {"path": "/data"}}, "dataset: give your own dataset a name of its own"),
         ({"runs": ["b"]}, "runs: must map the name of a run"),
+        ({"runs": {"b": 3}}, "runs.b: must hold the keys that differ"),
         ({"runs": {"demo": {"seed": 1}}}, "runs: the name 'demo' is already"),
+        ({"runs": {"cache": {}}}, "runs.cache: the name 'cache' is reserved"),
+        ({"runs": {"b": {"preset": "mimi"}}}, "runs.b.preset: there is no 'mimi'"),
+        ({"runs": {"b": {"gate": {"level": -40.0}}}}, "runs.b: slice.hop and gate.level shape slices"),
     ],
 )
 def test_mistakes_are_named(config: dict[str, Any], sentence: str) -> None:
@@ -98,6 +149,129 @@ def test_mistakes_are_named(config: dict[str, Any], sentence: str) -> None:
 
 def test_all_mistakes_are_said_at_once() -> None:
     assert refusal({"training": {"epoch": 3}, "model": {"treads": 1}}).count("unknown key") == 2
+
+
+def test_every_mistake_of_every_run_is_said_with_its_name() -> None:
+    runs = {"b": {"training": {"epochs": 0, "batch_size": 0}}, "c": {"trainig": {}}, "d": {"seed": 3}}
+    assert refusal({"runs": runs}).splitlines()[1:] == [
+        "  runs.b.training.epochs: Input should be greater than or equal to 1 (not 0)",
+        "  runs.b.training.batch_size: Input should be greater than or equal to 1 (not 0)",
+        "  runs.c.trainig: unknown key; did you mean 'training'?",
+    ]
+
+
+def test_a_mistake_that_runs_take_over_is_said_once() -> None:
+    shared = {"training": {"epochs": 0}, "gate": {"level": -40.0}, "audio": {"channel": "left"}}
+    runs = {"b": {"seed": 1}, "c": {"training": {"epochs": 0}}, "d": {"training": {"epochs": 5}}}
+    said = refusal(shared | {"preset": "mimi", "runs": runs})
+    assert [line.split(": ")[0].strip() for line in said.splitlines()[1:]] == [
+        "preset",
+        "audio.channel",
+        "training.epochs",
+        "runs.c.training.epochs",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        ("training:\n  epochs: 3\nseed: 1\ntraining:\n  epochs: 4\n", "training (lines 1 and 4)"),
+        ("runs:\n  b: {model: {hidden: [3],\n    hidden: [4]}}\n", "runs.b.model.hidden (lines 2 and 3)"),
+        ("seed: 1\n'seed': 2\nseed: 3\n", "seed (lines 1 and 2 and 3)"),
+        ('{\n\t"seed": 1,\n\t"seed": 2\n}\n', "seed (lines 2 and 3)"),
+        ("- {a: 1, a: 2}\n", "a (lines 1 and 1)"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path, text: str, repeated: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as raised:
+        refuse_repeated_keys(path)
+    assert str(path) in str(raised.value)
+    assert f"count: {repeated}; keep" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "a: {x: 1}\nb: {x: 1}\nc: [{x: 1}, {x: 2}]\n",
+        "a: &shared {x: 1}\nb: &more {y: 1}\nc:\n  <<: *shared\n  <<: *more\n",
+        "a: &self [*self]\n",
+        "a: [\n",
+    ],
+)
+def test_what_repeats_no_key_is_taken(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    refuse_repeated_keys(path)
+
+
+@pytest.mark.parametrize("at_fault", ["config/config.yaml", "overlay.yaml"])
+def test_snakemake_refuses_a_key_that_stands_twice_and_names_its_files(tmp_path: Path, at_fault: str) -> None:
+    (tmp_path / "config").mkdir()
+    for name in ("config/config.yaml", "overlay.yaml"):
+        (tmp_path / name).write_text("seed: 1\n" * (2 if name == at_fault else 1))
+    said = dry_run(tmp_path)
+    assert f"{at_fault}: a key stands more than once, and only the last would count: seed (lines 1 and 2)" in said
+    assert "\nconfiguration: config/config.yaml, overlay.yaml\n" in said
+
+
+def test_snakemake_names_the_configuration_of_the_checkout(tmp_path: Path) -> None:
+    (tmp_path / "overlay.yaml").write_text("seed: 1\n")
+    said = dry_run(tmp_path, "--config", "seed=x")
+    assert f"\nconfiguration: {ROOT}/config/config.yaml, overlay.yaml, --config\n" in said
+
+
+def dry_run(folder: Path, *options: str) -> str:
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "-n", "--configfile", "overlay.yaml"]
+    done = subprocess.run([*command, *options], cwd=folder, capture_output=True, text=True, check=False)
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "WorkflowError" in said
+    return said
+
+
+def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path: Path) -> None:
+    below: dict[str, Any] = {
+        "run": "a",
+        "seed": 1,
+        "training": {"epochs": 3, "batch_size": 4},
+        "model": {"hidden": [3]},
+        "device": "cpu",
+    }
+    above: dict[str, Any] = {"training": {"epochs": 5}, "model": None, "device": {"odd": {}}, "gate": {"hold": 1.0}}
+    for name, config in {"below": below, "above": above}.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    expected = copy.deepcopy(below)
+    update_config(expected, above)
+    assert read_files([tmp_path / "below.yaml", tmp_path / "above.yaml"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("- a\n", "has no keys at its top level"),
+        ("word\n", "has no keys at its top level"),
+        ("# nothing\n", "has no keys at its top level"),
+        ("training: [\n", "is not YAML (line 2: "),
+        ("a: \0\n", "is not YAML ("),
+        (None, "cannot be read (No such file or directory)"),
+    ],
+)
+def test_a_file_that_is_no_configuration_is_named(tmp_path: Path, text: str | None, sentence: str) -> None:
+    path = tmp_path / "config.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError) as raised:
+        read_files([path])
+    assert f"{path}: {sentence}" in str(raised.value)
+
+
+def test_a_json_file_is_read_as_json(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{\n\t"training": {"learning_rate": 1e-3}\n}\n')
+    assert read_files([path]) == {"training": {"learning_rate": 0.001}}
 
 
 TEXTS = st.text("aeä1.-{}[]:' ", max_size=5)

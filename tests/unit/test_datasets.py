@@ -110,3 +110,11 @@ def test_a_sheet_with_a_missing_file(tmp_path: Path) -> None:
 def test_real_clips(shared_data: Path) -> None:
     clips = load_clips(shared_data / "dcase2020")
     assert Counter(clip.split for clip in clips) == {"train": 75, "test": 36}
+
+
+def test_a_file_of_two_machines_is_refused_in_a_sheet(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    rows = ["path\tmachine_type\tmachine_id\tsplit", "a.wav\tfan\tid_00\ttrain", "a.wav\tfan\tid_02\ttrain"]
+    (tmp_path / "sheet.tsv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(InputError, match=r"the file a\.wav is listed for fan/id_00 and for fan/id_02; keep one"):
+        load_clips(tmp_path / "sheet.tsv")

@@ -11,7 +11,9 @@ import pytest
 import safetensors.torch
 import torch
 from offnote import cache, detectors
-from offnote.cache import CachedClip, Entry
+from offnote.cache import CachedClip
+from offnote.checkpoints import Checkpoint
+from offnote.clips import Entry
 from offnote.config import Model, Training, Window
 from offnote.detectors import AutoencoderDetector, fit_scope, load_detector, read_card
 from offnote.errors import InputError
@@ -78,7 +80,7 @@ def test_saving_keeps_the_scores_of_the_fit(tmp_path: Path, clip: np.ndarray) ->
     with cache.read(made_cache(tmp_path / "fan" / "id_00.h5")) as opened:
         card = read_card(fit([opened.path], tmp_path / "model"))
         normal = detectors.NormalClips([opened], [(0, 0), (0, 1), (0, 2)], [])
-        fitted = AutoencoderDetector.fit(normal, card, CPU)
+        fitted = AutoencoderDetector.fit(normal, card, CPU, Checkpoint(None, 0.0))
     fitted.save(tmp_path / "other")
     assert AutoencoderDetector.load(tmp_path / "other", CPU).score(clip, [0.5]) == fitted.score(clip, [0.5])
 
@@ -170,7 +172,7 @@ def _other_mels(folder: Path) -> list[Path]:
     ("caches", "message"),
     [
         (lambda folder: [], "no feature cache"),
-        (_one_clip_short, r"clip fan/id_00/train0.wav has 2 frames, less than one context window of 3"),
+        (_one_clip_short, r"clip fan/id_00/train0.wav: 2 frames are less than one context window of 3"),
         (_no_training_clips, "there is no training clip"),
         (_other_settings, r"id_02.h5: .*features.power is 1.0 there and 2.0 here"),
         (_other_mels, "id_02.h5: 5 mel bands"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from offnote import metrics
-from offnote.clips import Clip, write_clips
-from offnote.config import Evaluate
+from offnote.clips import Clip, Entry, Excluded, write_clips
+from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
-from offnote.scores import ScoreTable, write
+from offnote.scores import ScoreTable, excluded_rows, write
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=200, max_fpr=0.2)
-TABLES = ("machines.csv", "types.csv", "clips.csv", "summary.md", "summary.html")
+TABLES = ("machines.csv", "types.csv", "clips.csv", "excluded.csv", "summary.md", "summary.html")
 Scored = tuple[Clip, str, float]
 
 
@@ -45,17 +46,27 @@ class Run:
         self.machines.append(MachineScores(machine_type, machine_id, paths))
         return paths
 
-    def evaluate(self, settings: Evaluate = SETTINGS, tables: str = "tables") -> dict[str, list[dict[str, str]]]:
+    def evaluate(
+        self, settings: Evaluate = SETTINGS, tables: str = "tables", broken_clips: BrokenClips = "stop"
+    ) -> dict[str, list[dict[str, str]]]:
         write_clips(self.folder / "clips.tsv", self.clips)
-        outputs = dict(
-            zip(
-                ("machine_table", "type_table", "clip_table", "summary", "page"),
-                (self.folder / tables / name for name in TABLES),
-                strict=True,
-            )
+        machine_table, type_table, clip_table, excluded_table, summary, page = (
+            self.folder / tables / name for name in TABLES
         )
-        evaluate(self.machines, clips=self.folder / "clips.tsv", **outputs, settings=settings, run="trial-run")
-        return {name: rows(self.folder / tables / f"{name}.csv") for name in ("machines", "types", "clips")}
+        evaluate(
+            self.machines,
+            clips=self.folder / "clips.tsv",
+            machine_table=machine_table,
+            type_table=type_table,
+            clip_table=clip_table,
+            excluded_table=excluded_table,
+            summary=summary,
+            page=page,
+            settings=settings,
+            run="trial-run",
+            broken_clips=broken_clips,
+        )
+        return {name: rows(self.folder / tables / f"{name}.csv") for name in ("machines", "types", "clips", "excluded")}
 
     def summary(self) -> str:
         return (self.folder / "tables" / "summary.md").read_text(encoding="utf-8")
@@ -259,6 +270,17 @@ def test_without_held_out_clips_deviations_are_from_the_training_clips(run: Run)
     assert "Machines without held-out clips" in run.summary()
 
 
+@pytest.mark.parametrize(("held_out", "reference"), [(0, 10), (1, 10), (2, 2), (5, 5)])
+def test_deviations_are_from_two_held_out_clips_or_more_else_from_all_training_clips(
+    run: Run, held_out: int, reference: int
+) -> None:
+    [path] = run.add("fan/id_00", [""] * 4, trials=1, held_out=held_out, seed=1)
+    scored = [float(row["mean"]) for row in rows(path)]
+    expected = metrics.deviations(np.array(scored[10:]), np.array(scored[:reference]))
+    found = {row["path"]: float(row["deviation"]) for row in run.evaluate()["clips"]}
+    assert [found[row["path"]] for row in rows(path)[10:]] == pytest.approx(expected.tolist())
+
+
 def test_neither_the_order_of_rows_nor_of_machines_changes_a_byte(run: Run) -> None:
     paths = [path for name in ("fan/id_00", "pump/id_00") for path in run.add(name, [*LABELLED, ""])]
     run.evaluate()
@@ -367,6 +389,51 @@ def test_a_row_without_a_score_is_refused(run: Run) -> None:
     with pytest.raises(
         InputError, match=r"test clip fan/id_00/test/new\.wav of the clip list has no score for fan/id_00"
     ):
+        run.evaluate()
+
+
+def exclude(paths: Sequence[Path], *excluded: Excluded) -> None:
+    for path in paths:
+        path.with_suffix(".json").write_text(json.dumps({"excluded": excluded_rows(excluded)}))
+
+
+def test_an_excluded_clip_is_listed_and_counted_and_has_no_score(run: Run) -> None:
+    paths = run.add("fan/id_00", LABELLED)
+    expected = run.evaluate()
+    run.clips.append(Clip("new.wav", "fan", "id_00", "test", "anomaly"))
+    exclude(paths, Excluded(Entry("new.wav", "test"), "silent"), Excluded(Entry("old.wav", "train"), "cut | short"))
+    found = run.evaluate(broken_clips="exclude")
+    assert found | {"excluded": []} == expected
+    machine = {"machine_type": "fan", "machine_id": "id_00", "start": "", "end": ""}
+    assert found["excluded"] == [
+        machine | {"path": "new.wav", "split": "test", "label": "anomaly", "reason": "silent"},
+        machine | {"path": "old.wav", "split": "train", "label": "", "reason": "cut | short"},
+    ]
+    assert "**Without 2 broken clips** (1 of split test, 1 of split train)" in run.summary()
+    assert "| fan/id_00 | `new.wav` | test | silent |" in run.summary()
+
+
+def test_an_excluded_slice_leaves_its_recording_its_other_slices(run: Run) -> None:
+    first, second, third = slices("a.wav", 3)
+    sliced_run(run, [Clip("a.wav", "fan", "id_00", "test", "")], [first, third])
+    broken = Excluded(Entry("a.wav", "test", "", second.start, second.end), "silent")
+    exclude(run.machines[0].scores, broken)
+    found = run.evaluate(broken_clips="exclude")
+    assert [row["start"] for row in found["excluded"]] == [str(second.start)]
+    assert "gave no clip" not in run.summary()
+
+
+def test_tables_without_a_clip_are_refused_where_the_configuration_says_stop(run: Run) -> None:
+    paths = run.add("fan/id_00", LABELLED)
+    exclude(paths, Excluded(Entry("old.wav", "train"), "silent"))
+    with pytest.raises(InputError, match=r"fan/id_00: the clip old\.wav has no score \(silent\).*exclude"):
+        run.evaluate()
+
+
+def test_a_damaged_list_of_excluded_clips_is_named(run: Run) -> None:
+    paths = run.add("fan/id_00", LABELLED)
+    paths[0].with_suffix(".json").write_text("{")
+    with pytest.raises(InputError, match=r"trial_0\.json: it must tell which clips have no score"):
         run.evaluate()
 
 

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from offnote import audio, cache, config, features
-from offnote.cache import Entry
+from offnote.clips import Entry
 from offnote.errors import InputError
 from offnote.provenance import sha256_of
 
@@ -193,9 +193,45 @@ def test_neither_threads_nor_batches_change_a_byte(tmp_path: Path, monkeypatch: 
 
 def test_batches_hold_neighbours_of_one_length() -> None:
     lengths = [5, 5, 5, 3, 5, 5, features.BATCH_SAMPLES // 2, features.BATCH_SAMPLES // 2, features.BATCH_SAMPLES // 2]
-    batches = list(features._batches(np.zeros(length, np.float32) for length in lengths))
+    found = list(features._batches(np.zeros(length, np.float32) for length in lengths))
+    batches = [batch for batch in found if isinstance(batch, list)]
     assert [len(batch) for batch in batches] == [3, 1, 2, 2, 1]
     assert [len(samples) for batch in batches for samples in batch] == lengths
+
+
+@pytest.mark.parametrize("transformed", ["_one_by_one", "_in_batches"])
+def test_a_broken_clip_stops_or_is_excluded_and_takes_nobodys_place(
+    tmp_path: Path, transformed: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = recordings(tmp_path)
+    expected = extract(tmp_path, entries)
+    broken = {1: b"RIFF", 3: (tmp_path / entries[3].path).read_bytes()[:9000]}
+    silent = Entry("silent.wav", "test")
+    soundfile.write(tmp_path / silent.path, np.zeros(RATE), RATE)
+    for place, content in broken.items():
+        (tmp_path / entries[place].path).write_bytes(content)
+    listed = [*entries[:5], silent, *entries[5:]]
+    monkeypatch.setattr(features, "_one_by_one", getattr(features, transformed))
+    with pytest.raises(InputError, match=r"^3 clips are broken\. .*set dataset.broken_clips: exclude") as caught:
+        extract(tmp_path, listed, "stopped.h5")
+    assert all(f"{tmp_path / entry.path}: " in str(caught.value) for entry in (entries[1], entries[3], silent))
+    caplog.clear()
+    assert not (tmp_path / "stopped.h5").exists()
+    found = extract(tmp_path, listed, "excluded.h5", broken_clips="exclude")
+    kept = [place for place in range(len(entries)) if place not in broken]
+    assert found.entries == [entries[place] for place in kept]
+    for row, place in enumerate(kept):
+        assert np.array_equal(found.clip(row), expected.clip(place))
+    assert {clip.entry for clip in found.excluded} == {entries[1], entries[3], silent}
+    assert all(str(tmp_path) not in clip.reason for clip in found.excluded)
+    assert caplog.text.count("broken: ") == 3
+
+
+def test_a_recording_that_is_not_there_stops_even_where_broken_ones_are_excluded(tmp_path: Path) -> None:
+    entries = recordings(tmp_path)
+    (tmp_path / entries[2].path).unlink()
+    with pytest.raises(InputError, match=f"{entries[2].path}: there is no such recording"):
+        extract(tmp_path, entries, broken_clips="exclude")
 
 
 def test_half_precision_is_the_rounded_single(tmp_path: Path) -> None:

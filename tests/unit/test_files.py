@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
-from offnote.files import replacing
+import pytest
+from offnote.errors import InputError
+from offnote.files import clear_leftovers, hold, lock, replacing
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -38,6 +42,65 @@ def test_the_mode_is_that_of_any_new_file(tmp_path: Path) -> None:
     with replacing(tmp_path / "replaced") as temporary:
         temporary.touch()
     assert (tmp_path / "replaced").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_a_folder_that_cannot_be_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(InputError, match=r"file/scores\.csv: cannot be written \(File exists\)"),
+        replacing(tmp_path / "file" / "scores.csv"),
+    ):
+        pass
+
+
+def test_a_full_disk_is_named_and_what_was_read_is_not_blamed_on_it(tmp_path: Path) -> None:
+    def fail(number: int) -> None:
+        with replacing(tmp_path / "scores.csv"):
+            raise OSError(number, os.strerror(number), "elsewhere")
+
+    with pytest.raises(InputError, match=r"scores\.csv: cannot be written \(No space left on device\)"):
+        fail(errno.ENOSPC)
+    with pytest.raises(OSError, match="elsewhere"):
+        fail(errno.EIO)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_what_killed_jobs_left_is_cleared(tmp_path: Path) -> None:
+    kept = [tmp_path / name for name in ("id_00.h5", ".hidden", ".id_00.h5", "below/.a.part.h5")]
+    left = [tmp_path / name for name in (".id_00.ab_3xyz9.part.h5", "below/.trial_0.abcdefgh.part.csv")]
+    (tmp_path / "below").mkdir()
+    for path in [*kept, *left]:
+        path.touch()
+    assert sorted(clear_leftovers(tmp_path)) == sorted(left)
+    assert all(path.exists() for path in kept)
+    assert not any(path.exists() for path in left)
+
+
+def test_what_replacing_leaves_when_killed_is_cleared(tmp_path: Path) -> None:
+    for name in ("scores.csv", "no_suffix", "model.safetensors"):
+        with replacing(tmp_path / name) as temporary:
+            copy = temporary.read_bytes()
+            (tmp_path / "left").mkdir(exist_ok=True)
+            (tmp_path / "left" / temporary.name).write_bytes(copy)
+    assert len(clear_leftovers(tmp_path / "left")) == 3
+
+
+def test_a_lock_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from offnote.files import hold\n"
+        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(InputError, match=f"another snakemake is at work in {tmp_path}"):
+            hold(tmp_path)
+        assert lock(tmp_path / ".snakemake" / "offnote.lock") is None
+        holder.kill()
+    descriptor = lock(tmp_path / ".snakemake" / "offnote.lock")
+    assert descriptor is not None
+    os.close(descriptor)
 
 
 def test_a_killed_process_leaves_no_final_file(tmp_path: Path) -> None:

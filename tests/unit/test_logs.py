@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -52,6 +53,21 @@ def test_any_other_error_is_named(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "ZeroDivisionError: division by zero" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_killed_job_is_named_although_it_said_nothing(tmp_path: Path) -> None:
+    done = run(tmp_path / "job.log", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+    assert done.returncode == -signal.SIGKILL
+    [sentence] = logs.failures(tmp_path, since=0.0)
+    assert sentence.startswith("features fan/id_00: killed, by hand or for want of memory")
+    assert str(tmp_path / "job.log") in sentence
+
+
+def test_finished_jobs_and_other_logs_have_not_failed(tmp_path: Path) -> None:
+    run(tmp_path / "job.log", "pass")
+    (tmp_path / "empty.log").touch()
+    (tmp_path / "other.log").write_text("a remark\n")
+    assert logs.failures(tmp_path, since=0.0) == []
 
 
 def test_long_steps_show_a_count(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offnote.clips import Machine
 from offnote.errors import InputError
-from offnote.plan import Batch, Machine, batches, plan
+from offnote.plan import Batch, batches, plan
 
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
 

@@ -21,10 +21,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def code_hash(module: str) -> str:
-    for cached in (provenance._tree, provenance._imports, provenance._code):
+def code_hash(module: str, script: Path | None = None) -> str:
+    for cached in (provenance._tree, provenance._imports):
         cached.cache_clear()
-    return provenance.code_hash(module)
+    return provenance.code_hash(module, script)
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +49,17 @@ def test_comments_docstrings_and_layout_do_not_count(package: Path) -> None:
     before = code_hash("offnote.top")
     (package / "bottom.py").write_text('def g():\n    """Give back\n    one."""\n\n    return (1)\n')
     assert code_hash("offnote.top") == before
+
+
+def test_the_script_of_a_stage_counts(package: Path) -> None:
+    script = package / "train.py"
+    script.write_text('"""Train."""\nfrom offnote.top import f\nf()\n')
+    before = code_hash("offnote.top", script)
+    assert before != code_hash("offnote.top")
+    script.write_text("# A remark.\nfrom offnote.top import f\n\nf()\n")
+    assert code_hash("offnote.top", script) == before
+    script.write_text("from offnote.top import f\n\nf(1)\n")
+    assert code_hash("offnote.top", script) != before
 
 
 def test_the_stages_depend_on_what_they_should() -> None:

@@ -12,10 +12,10 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from offnote import metrics, report
-from offnote.clips import Clip, write_clips
+from offnote.clips import Clip
 from offnote.config import Evaluate
 from offnote.errors import InputError
-from offnote.evaluation import MachineResult, MachineScores, machine_result, read_test_clips
+from offnote.evaluation import MachineResult, MachineScores, machine_result
 from offnote.scores import ScoreTable, write
 from sklearn.metrics import roc_auc_score
 
@@ -42,9 +42,7 @@ class Machine:
             self.losses.append(folder / f"loss_{trial}.csv")
             self.losses[-1].write_text(f"epoch,loss,validation_loss\n1,90.5,95.5\n2,{40 + trial},45.0\n")
         clips = zip(paths[10:].tolist(), labels, strict=True)
-        self.clips = folder / "clips.tsv"
-        train = Clip("00.wav", "fan", "id_00", "train", "normal")
-        write_clips(self.clips, [train, *(Clip(path, "fan", "id_00", "test", label) for path, label in clips)])
+        self.clips = [Clip(path, "fan", "id_00", "test", label) for path, label in clips]
 
     def draw(self, folder: str = "figures") -> dict[str, str]:
         outputs = {name: self.folder / folder / f"{name}.svg" for name in FIGURES}
@@ -61,7 +59,7 @@ class Machine:
 
     def result(self) -> MachineResult:
         machine = MachineScores("fan", "id_00", self.scores)
-        return machine_result(machine, read_test_clips(self.clips), SETTINGS)
+        return machine_result(machine, self.clips, SETTINGS)
 
 
 def test_figures_say_what_they_show(tmp_path: Path) -> None:

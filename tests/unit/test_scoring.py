@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from offnote import cache, scores
-from offnote.cache import CachedClip, Entry
-from offnote.config import Model, Training, Window
+from offnote.cache import CachedClip
+from offnote.clips import Entry, Excluded
+from offnote.config import BrokenClips, Model, Training, Window
 from offnote.detectors import fit_scope, read_card
 from offnote.errors import InputError
 from offnote.scoring import CLIPS_PER_READ, score_machine
@@ -65,7 +66,7 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def score(features: Path, model: Path, output: Path) -> scores.ScoreTable:
+def score(features: Path, model: Path, output: Path, broken_clips: BrokenClips = "stop") -> scores.ScoreTable:
     score_machine(
         features,
         model,
@@ -75,6 +76,7 @@ def score(features: Path, model: Path, output: Path) -> scores.ScoreTable:
         threads=1,
         device="cpu",
         require_gpu=False,
+        broken_clips=broken_clips,
     )
     return scores.read(output)
 
@@ -116,12 +118,28 @@ def test_the_sidecar_names_the_model_and_the_inputs(tmp_path: Path, model: Path)
     assert str(tmp_path) not in json.dumps(about)
 
 
+def test_a_clip_shorter_than_a_window_is_excluded_and_so_is_what_the_cache_lacks(tmp_path: Path, model: Path) -> None:
+    whole = score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "whole.csv")
+    silent = Excluded(Entry("silent.wav", "test"), "silent")
+    short = CachedClip(Entry("short.wav", "test"), "", 0, np.zeros((SIZE - 1, MELS), np.float32))
+    with cache.read(tmp_path / "fan" / "id_00.h5") as found:
+        clips = [CachedClip(entry, "", 0, found.clip(number)) for number, entry in enumerate(found.entries)]
+    more = tmp_path / "fan" / "more.h5"
+    cache.write(more, [clips[0], short, silent, *clips[1:]], SETTINGS, n_mels=MELS)
+    table = score(more, model, tmp_path / "more.csv", "exclude")
+    assert table.clips() == whole.clips()
+    assert table.statistics["mean"].tobytes() == whole.statistics["mean"].tobytes()
+    listed = scores.read_excluded(tmp_path / "more.csv")
+    assert [clip.entry.path for clip in listed] == ["silent.wav", "short.wav"]
+    assert listed[1].reason.startswith("2 frames are less than one context window of 3")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"settings": {"features": {"n_mels": MELS, "power": 1.0}}}, "features.power is 1.0 there and 2.0 here"),
         ({"mels": 5}, "5 mel bands, and the model of fan/id_00 has 4"),
-        ({"entries": [Entry("test/abc.wav", "test")], "frames": 2}, r"clip test/abc.wav has 2 frames"),
+        ({"entries": [Entry("test/abc.wav", "test")], "frames": 2}, r"clip test/abc.wav: 2 frames are less"),
     ],
 )
 def test_features_that_do_not_fit_the_model_are_refused(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -70,11 +71,71 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("fault", "anomaly"),
         ("normal_then_fault", "anomaly"),
         ("abnormal", "anomaly"),
+        ("unhealthy", "anomaly"),
+        ("not_undamaged", "anomaly"),
+        ("notok", "anomaly"),
+        ("machine_no_1_fault", "anomaly"),
+        ("class_no/fault", "anomaly"),
+        ("undamaged", "normal"),
+        ("unbroken", "normal"),
+        ("undisturbed", "normal"),
+        ("unimpaired", "normal"),
+        ("Faultless", "normal"),
+        ("flawless", "normal"),
+        ("fault-free", "normal"),
+        ("defect_free", "normal"),
+        ("FaultFree", "normal"),
+        ("free of faults", "normal"),
+        ("free_from_damage", "normal"),
+        ("non-defective", "normal"),
+        ("nondefective", "normal"),
+        ("NoFault", "normal"),
+        ("no_anomalies", "normal"),
+        ("without failure", "normal"),
+        ("fault_free/normal_1.wav", "normal"),
+        ("fault_free_normal", "normal"),
+        ("free_fault", "anomaly"),
+        ("freezer", ""),
+        ("regardless", ""),
         ("monday", ""),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
     assert _label(folder) == label
+
+
+def test_undamaged_beside_damaged_is_normal(tmp_path: Path) -> None:
+    root = touch(tmp_path / "gear", *(f"undamaged/{n}.wav" for n in range(4)), "damaged/1.wav")
+    assert guessed(root) == {
+        ("gear", "id_00", "train", "normal"): 3,
+        ("gear", "id_00", "test", "normal"): 1,
+        ("gear", "id_00", "test", "anomaly"): 1,
+    }
+
+
+def test_a_machine_may_be_called_new(tmp_path: Path) -> None:
+    root = touch(tmp_path / "hall", *(f"new_pump/normal/{n}.wav" for n in range(4)), "new-york/normal/1.wav")
+    assert set(guessed(root)) == {
+        ("hall", "new_pump", "train", "normal"),
+        ("hall", "new_pump", "test", "normal"),
+        ("hall", "new-york", "train", "normal"),
+    }
+
+
+@pytest.mark.parametrize(
+    "new", ["new/3.wav", "new_recordings/3.wav", "New clips 2024/3.wav", "2024-05 new audio data/3.wav", "new_003.wav"]
+)
+def test_new_recordings_are_for_testing(tmp_path: Path, new: str) -> None:
+    root = touch(tmp_path / "pump", "normal/1.wav", "normal/2.wav", new)
+    assert guessed(root) == {("pump", "id_00", "train", "normal"): 2, ("pump", "id_00", "test", ""): 1}
+
+
+def test_the_advice_to_make_a_sheet_can_be_pasted_into_a_shell(tmp_path: Path) -> None:
+    root = touch(tmp_path / "Wérk Süd 1", "a.wav")
+    with pytest.raises(InputError) as raised:
+        load_clips(root)
+    advice = str(raised.value).split("`")[1]
+    assert shlex.split(advice) == ["offnote", "sheet", str(root)]
 
 
 def test_no_anomaly_is_trained_on_and_none_is_dropped(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from offnote import cache, training
-from offnote.cache import CachedClip, Entry, FeatureCache
+from offnote.cache import CachedClip, FeatureCache
+from offnote.clips import Entry
 from offnote.config import Model, Training
 from offnote.errors import InputError
 from offnote.models import Autoencoder
@@ -83,15 +84,32 @@ def test_seeds_hold_out_different_clips() -> None:
     assert len({tuple(held_out(entries, 0.1, seed)) for seed in range(20)}) == 20
 
 
-def test_slices_of_a_recording_stay_together_if_there_are_several_recordings() -> None:
-    def slices(path: str) -> list[Entry]:
-        return [Entry(path, "train", start=5.0 * i, end=5.0 * i + 10) for i in range(10)]
+def slices(path: str, count: int = 10) -> list[Entry]:
+    return [Entry(path, "train", start=5.0 * i, end=5.0 * i + 10) for i in range(count)]
 
+
+def test_slices_of_a_recording_stay_together_if_there_are_enough_recordings() -> None:
     entries = slices("a.wav") + slices("b.wav") + slices("c.wav")
     chosen = held_out(entries, 0.3, 0)
     assert len(chosen) == 10
     assert len({entries[index].path for index in chosen}) == 1
-    assert len(held_out(slices("a.wav"), 0.3, 0)) == 3
+
+
+@pytest.mark.parametrize("recordings", [1, 2, 4])
+def test_a_stretch_of_each_of_few_long_recordings_is_held_out(recordings: int) -> None:
+    entries = [
+        Entry("test.wav", "test"),
+        *(entry for number in range(recordings) for entry in slices(f"{number}", 360)),
+    ]
+    starts = set()
+    for seed in range(5):
+        chosen = held_out(entries, 0.1, seed)
+        for number in range(recordings):
+            stretch = [index for index in chosen if entries[index].path == f"{number}"]
+            assert stretch == list(range(stretch[0], stretch[0] + 36))
+            starts.add(stretch[0] % 360)
+    assert len(starts) >= 5
+    assert held_out(entries, 0.0, 0) == []
 
 
 @pytest.mark.parametrize("block_bytes", [None, 1, 150, 400, 10**9])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -25,17 +26,19 @@ TINY_DEMO: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Workflow:
-    """A working directory of Snakemake."""
+    """A working directory of Snakemake, and the code that it runs."""
 
     folder: Path
+    code: Path = ROOT
 
     def run(self, config: dict[str, Any], *options: str, cores: int = 2) -> subprocess.CompletedProcess[str]:
         """Run the Snakefile as a user would, with `config` as an overlay."""
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
-        command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", str(cores)]
-        command += ["--directory", str(self.folder), "--configfile", str(overlay), *options]
-        return subprocess.run(command, capture_output=True, text=True, check=False)
+        command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile")]
+        command += ["--cores", str(cores), "--directory", str(self.folder), "--configfile", str(overlay), *options]
+        environment = os.environ | {"PYTHONPATH": str(self.code / "workflow/scripts")}
+        return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
     def finish(self, config: dict[str, Any], *options: str, cores: int = 2) -> str:
         """Run the Snakefile, expect that it succeeds, and return what it printed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import soundfile
@@ -112,6 +113,27 @@ def test_starting_from_caches_without_audio(demo: Workflow, workflow: Workflow) 
     workflow.finish(config)
     assert workflow.files("demo/scores/*/*/*.csv") == demo.files("demo/scores/*/*/*.csv")
     assert workflow.files("demo/tables/machines.csv") == demo.files("demo/tables/machines.csv")
+
+
+def test_caches_of_another_program_may_name_their_clips_alike(workflow: Workflow) -> None:
+    """In the fewest words that the format asks for, each cache with paths relative to a folder of its own."""
+    generator = np.random.default_rng(0)
+    for machine in ("id_00", "id_02"):
+        path = workflow.folder / "features" / "fan" / f"{machine}.h5"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(path, "w") as file:
+            file["frames"] = generator.normal(size=(12 * 20, 64)).astype(np.float32)
+            file["clips/path"] = [f"{number}.wav" for number in range(12)]
+            file["clips/offset"] = np.arange(13) * 20
+            file["clips/split"] = ["train"] * 8 + ["test"] * 4
+            file.attrs.update({"format": "offnote-features", "format_version": 1, "features": "{}", "complete": 1})
+    workflow.finish(
+        SETTINGS | {"run": "ext", "dataset": {"name": "ext", "features": str(workflow.folder / "features")}}
+    )
+    rows = workflow.rows("ext/tables/clips.csv")
+    assert {(row["machine_id"], row["path"]) for row in rows} == {
+        (machine, f"{number}.wav") for machine in ("id_00", "id_02") for number in range(8, 12)
+    }
 
 
 def test_caches_of_other_settings_are_refused_by_key(demo: Workflow, workflow: Workflow) -> None:

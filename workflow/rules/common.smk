@@ -3,13 +3,16 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import get_flag_value
 
 from offnote import plan, synthesis
-from offnote.device import gpu_expected
+from offnote.config import name_files, refuse_repeated_keys
+from offnote.device import gpu_expected, gpus, require_threads
 from offnote.errors import InputError
+from offnote.files import clear_leftovers, hold
 from offnote.logs import failures
-from offnote.plan import Machine
-from offnote.provenance import code_hash
+from offnote.clips import Machine
+from offnote.provenance import PACKAGE, code_hash
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
 FEATURES = plan.FEATURES
@@ -18,16 +21,35 @@ SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
-TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "summary.md", "summary.html"]
+TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "excluded.csv", "summary.md", "summary.html"]
 FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
+# The module of the package that does the work of each stage.
+MODULES = {
+    "synthesise": "synthesis",
+    "index": "clips",
+    "features": "features",
+    "train": "detectors",
+    "score": "scoring",
+    "evaluate": "evaluation",
+    "figures": "report",
+    "manifest": "manifest",
+}
 ENVIRONMENT = "../../envs/offnote.yaml"
 
 STARTED = time.time()
 
+# Snakemake lists the Snakefile's own configuration file last, though it lies below the others, and may read a copy.
+CONFIGURATION = [
+    Path(get_flag_value(file, "sourcecache_entry") or file)
+    for file in [*workflow.configfiles[-1:], *workflow.configfiles[:-1]]
+]
 try:
+    for file in CONFIGURATION:
+        refuse_repeated_keys(file)
     RUNS = plan.plan(config)
 except InputError as error:
-    raise WorkflowError(str(error)) from None
+    typed = ", --config" if workflow.config_settings.config else ""
+    raise WorkflowError(f"{error}\nconfiguration: {name_files(CONFIGURATION)}{typed}") from None
 
 # Settings that hold for all runs together are those of any.
 SHARED = next(iter(RUNS.values())).settings
@@ -107,14 +129,49 @@ def gpu_required(known):
     return str(run_of(known).settings.require_gpu).lower()
 
 
+def code_of(stage):
+    """Return a hash of the script of a stage and of all code below it, so that editing either does the stage again."""
+    return code_hash(f"offnote.{MODULES[stage]}", PACKAGE.parent / f"{stage}.py")
+
+
+def broken_clips_of(known):
+    """Return what a run does with broken clips. A resource of the jobs: changing it undoes nothing that went well."""
+    return run_of(known).settings.dataset.broken_clips
+
+
+def get_ready():
+    """Before the first job: hold the folder, clear what killed jobs left, and refuse what this machine cannot do."""
+    if not workflow.is_main_process:
+        return
+    try:
+        hold(Path.cwd())
+        clear_leftovers(Path("results"))
+        if workflow.local_exec:
+            for job in workflow.dag.needrun_jobs():
+                require_threads(job.params.get("threads", 1), workflow.cores)
+                if job.resources.get("gpu", 0) and not gpus():
+                    raise InputError(
+                        "a GPU is required (device: cuda or require_gpu: true), and this machine has none that can "
+                        "be used; `offnote doctor` says more"
+                    )
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
+    # Tables that are to be made again tell of another state of things, should the run end before they are.
+    for job in workflow.dag.needrun_jobs():
+        if job.rule.name == "evaluate" and not workflow.touch:
+            for table in job.output:
+                Path(table).unlink(missing_ok=True)
+
+
 def show_summaries():
     """Show the tables on the screen, and say where to look next."""
     for name in RUNS:
         folder = Path("results", name)
-        if (folder / "tables" / "summary.md").is_file():
-            print((folder / "tables" / "summary.md").read_text(encoding="utf-8"))
-            print(f"Tables: {folder}/tables   figures: {folder}/report")
-    print("All on one page: the same command with --report report.zip")
+        summary = folder / "tables" / "summary.md"
+        if summary.is_file() and summary.stat().st_mtime >= STARTED:
+            print(summary.read_text(encoding="utf-8"))
+        print(f"Tables: {folder}/tables   figures: {folder}/report")
+    print("All on one page: the same snakemake command (with .venv active) and --report report.zip")
 
 
 def show_failures():

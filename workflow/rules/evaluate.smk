@@ -4,6 +4,9 @@
 rule evaluate:
     input:
         scores=lambda wildcards: [path for job in evaluate_jobs(wildcards) for path in job["scores"]],
+        descriptions=lambda wildcards: [
+            f"{path.removesuffix('.csv')}.json" for job in evaluate_jobs(wildcards) for path in job["scores"]
+        ],
         clips=lambda wildcards: CLIPS.format(dataset=RUNS[wildcards.run].settings.dataset.name),
     output:
         machines=report(
@@ -27,6 +30,7 @@ rule evaluate:
             subcategory="Tables",
             labels={"table": "clips"},
         ),
+        excluded=f"{TABLES}/excluded.csv",
         summary=f"{TABLES}/summary.md",
         page=report(
             f"{TABLES}/summary.html",
@@ -47,7 +51,8 @@ rule evaluate:
     params:
         machines=evaluate_jobs,
         settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),
-        code=code_hash("offnote.evaluation"),
+        broken_clips=lambda wildcards: RUNS[wildcards.run].settings.dataset.broken_clips,
+        code=code_of("evaluate"),
     message:
         "Evaluate the run {wildcards.run}"
     script:

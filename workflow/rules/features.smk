@@ -23,12 +23,13 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
             gpu=batch.of(gpu_of),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
+            broken_clips=batch.of(broken_clips_of),
             mem_mb=3000,
             runtime=120,
         params:
             jobs=batch.each(features_job),
             settings=batch.of(lambda known: run_of(known).feature_settings),
-            code=code_hash("offnote.features"),
+            code=code_of("features"),
         message:
             f"Log-mel features of {batch.title}"
         script:

@@ -3,15 +3,9 @@
 
 rule figures:
     input:
-        scores=lambda wildcards: [
-            f"{stem}.csv"
-            for stem in scores_of(
-                RUNS[wildcards.run],
-                Machine(wildcards.machine_type, wildcards.machine_id),
-            )
-        ],
+        scores=lambda wildcards: [f"{stem}.csv" for stem in scores_of_machine(wildcards)],
+        descriptions=lambda wildcards: [f"{stem}.json" for stem in scores_of_machine(wildcards)],
         losses=losses_of,
-        clips=lambda wildcards: CLIPS.format(dataset=RUNS[wildcards.run].settings.dataset.name),
     output:
         roc=report(
             f"{FIGURES}/roc.svg",
@@ -43,9 +37,11 @@ rule figures:
     resources:
         mem_mb=1000,
         runtime=20,
+    # The rows of this machine, not the clip list of all: another machine's labels redraw nothing here.
     params:
+        clips=test_rows,
         settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),
-        code=code_hash("offnote.report"),
+        code=code_of("figures"),
     message:
         "Draw the figures of {wildcards.machine_type}/{wildcards.machine_id}"
     script:

@@ -15,7 +15,7 @@ rule index:
         runtime=10,
     params:
         rows=lambda wildcards: clip_rows(wildcards.dataset),
-        code=code_hash("offnote.clips"),
+        code=code_of("index"),
     message:
         "List the clips of {wildcards.dataset}"
     script:

@@ -68,6 +68,17 @@ def evaluate_jobs(wildcards):
     ]
 
 
+def scores_of_machine(wildcards):
+    """Return the stems of the score files that the figures of a machine are drawn from."""
+    return scores_of(RUNS[wildcards.run], Machine(wildcards.machine_type, wildcards.machine_id))
+
+
+def test_rows(wildcards):
+    """Return the rows of a machine's test clips, labels included."""
+    clips = RUNS[wildcards.run].recordings.clips[Machine(wildcards.machine_type, wildcards.machine_id)]
+    return [clip.row for clip in clips if clip.split == "test"]
+
+
 def losses_of(wildcards):
     """Return the loss curves of the model that covers a machine, one a trial."""
     run = RUNS[wildcards.run]

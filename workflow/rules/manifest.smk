@@ -18,16 +18,8 @@ rule manifest:
         runtime=20,
     params:
         settings=lambda wildcards: RUNS[wildcards.run].settings.model_dump(),
-        stages={
-            stage: code_hash(f"offnote.{module}")
-            for stage, module in {
-                "features": "features",
-                "train": "detectors",
-                "score": "scoring",
-                "evaluate": "evaluation",
-            }.items()
-        },
-        code=code_hash("offnote.manifest"),
+        stages={stage: code_of(stage) for stage in ("features", "train", "score", "evaluate")},
+        code=code_of("manifest"),
     message:
         "Write down what the run {wildcards.run} was made from"
     script:

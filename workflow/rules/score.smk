@@ -23,13 +23,14 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
             gpu=batch.of(gpu_of),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
+            broken_clips=batch.of(broken_clips_of),
             mem_mb=3000,
             runtime=120,
         params:
             jobs=batch.each(score_job),
             quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),
             threads=batch.of(lambda known: run_of(known).settings.model.threads),
-            code=code_hash("offnote.scoring"),
+            code=code_of("score"),
         message:
             f"Score the clips of {batch.title}, trial {{wildcards.trial}}"
         script:

@@ -18,7 +18,7 @@ rule synthesise:
         runtime=10,
     params:
         demo=SHARED.demo.model_dump(),
-        code=code_hash("offnote.synthesis"),
+        code=code_of("synthesise"),
     message:
         "Synthesise the demo recordings of {wildcards.machine_type}/{wildcards.machine_id}"
     script:

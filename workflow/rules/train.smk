@@ -24,12 +24,15 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             gpu=batch.of(gpu_of),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
+            broken_clips=batch.of(broken_clips_of),
+            checkpoint_seconds=SHARED.jobs.checkpoint_seconds,
             mem_mb=batch.of(lambda known: 2000 + 2 * round(run_of(known).settings.training.memory)),
             runtime=600,
         params:
             jobs=batch.each(train_job),
             settings=batch.of(lambda known: run_of(known).training_settings),
-            code=code_hash("offnote.detectors"),
+            threads=batch.of(lambda known: run_of(known).settings.model.threads),
+            code=code_of("train"),
         message:
             f"Train on {batch.title}, trial {{wildcards.trial}}"
         script:

@@ -22,8 +22,10 @@ with job_log(snakemake.log[0], f"evaluate {snakemake.wildcards.run}"):
         machine_table=Path(snakemake.output.machines),
         type_table=Path(snakemake.output.types),
         clip_table=Path(snakemake.output.clips),
+        excluded_table=Path(snakemake.output.excluded),
         summary=Path(snakemake.output.summary),
         page=Path(snakemake.output.page),
         settings=Evaluate(**snakemake.params.settings),
         run=snakemake.wildcards.run,
+        broken_clips=snakemake.params.broken_clips,
     )

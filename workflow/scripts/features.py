@@ -12,7 +12,7 @@ machines = ", ".join(job["machine"] for job in snakemake.params.jobs)
 with job_log(snakemake.log[0], f"features of {machines}"):
     from pathlib import Path
 
-    from offnote.cache import Entry
+    from offnote.clips import Entry
     from offnote.config import Audio, Features, Gate, Slice
     from offnote.features import extract
 
@@ -28,5 +28,6 @@ with job_log(snakemake.log[0], f"features of {machines}"):
             features=Features(**settings["features"]),
             device=snakemake.resources.device,
             require_gpu=snakemake.resources.require_gpu == "true",
+            broken_clips=snakemake.resources.broken_clips,
             threads=snakemake.threads,
         )

@@ -12,6 +12,7 @@ machine_type, machine_id = snakemake.wildcards.machine_type, snakemake.wildcards
 with job_log(snakemake.log[0], f"figures {machine_type}/{machine_id}"):
     from pathlib import Path
 
+    from offnote.clips import Clip
     from offnote.config import Evaluate
     from offnote.report import draw_machine
 
@@ -20,7 +21,7 @@ with job_log(snakemake.log[0], f"figures {machine_type}/{machine_id}"):
         machine_id,
         scores=[Path(path) for path in snakemake.input.scores],
         losses=[Path(path) for path in snakemake.input.losses],
-        clips=Path(snakemake.input.clips),
+        clips=[Clip(*row) for row in snakemake.params.clips],
         roc=Path(snakemake.output.roc),
         histogram=Path(snakemake.output.histogram),
         loss=Path(snakemake.output.loss),

@@ -27,4 +27,5 @@ with job_log(snakemake.log[0], f"scores of {machines}"):
             threads=snakemake.params.threads,
             device=snakemake.resources.device,
             require_gpu=snakemake.resources.require_gpu == "true",
+            broken_clips=snakemake.resources.broken_clips,
         )

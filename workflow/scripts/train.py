@@ -15,10 +15,11 @@ with job_log(snakemake.log[0], f"training of {scopes}"):
     from offnote.config import Model, Training, Window
     from offnote.detectors import fit_scope
     from offnote.device import require_threads
+    from offnote.plan import CHECKPOINTS
 
     settings = snakemake.params.settings
-    require_threads(settings["model"]["threads"], snakemake.threads)
-    for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True):
+    require_threads(snakemake.params.threads, snakemake.threads)
+    checkpoints = [
         fit_scope(
             [Path(path) for path in job["caches"]],
             Path(output).parent,
@@ -30,4 +31,13 @@ with job_log(snakemake.log[0], f"training of {scopes}"):
             scope=job["scope"],
             device=snakemake.resources.device,
             require_gpu=snakemake.resources.require_gpu == "true",
+            broken_clips=snakemake.resources.broken_clips,
+            checkpoints=Path(CHECKPOINTS),
+            checkpoint_seconds=snakemake.resources.checkpoint_seconds,
+            code=snakemake.params.code,
         )
+        for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True)
+    ]
+    # Not one by one: where the job is killed, Snakemake takes all of its models away.
+    for checkpoint in checkpoints:
+        checkpoint.discard()

@@ -1,7 +1,7 @@
 """Recordings as samples: decoding, one channel of many, resampling, slices and the gate.
 
 Whatever libsndfile reads is welcome: WAV, FLAC and OGG with 8 to 32 bits or floats among it. A recording that is
-broken, silent or cut short stops the work with a sentence that names it; none is ever skipped or filled up.
+broken, silent or cut short is refused with a sentence that names it; none is ever filled up.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from offnote import config
-from offnote.errors import InputError
+from offnote.errors import BrokenClipError, InputError
 
 if TYPE_CHECKING:
     import torch
@@ -104,11 +104,14 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
     with _opened(path) as file:
         last = file.frames if last is None else last
         if not 0 <= first < last <= file.frames:
-            raise InputError(f"{path}: it has {file.frames} samples, and the samples {first} to {last} were asked for")
+            raise BrokenClipError(
+                path, f"it has {file.frames} samples, and the samples {first} to {last} were asked for"
+            )
         if file.samplerate != audio.sample_rate and audio.other_rates == "refuse":
-            raise InputError(
-                f"{path}: its sample rate is {file.samplerate} Hz and audio.sample_rate {audio.sample_rate}; "
-                "set audio.other_rates: resample, or take the recording out"
+            raise BrokenClipError(
+                path,
+                f"its sample rate is {file.samplerate} Hz and audio.sample_rate {audio.sample_rate}; "
+                "set audio.other_rates: resample, or take the recording out",
             )
         samples = np.empty(last - first, dtype=np.float32)
         filled = 0
@@ -117,9 +120,10 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
             filled += len(block)
         rate = file.samplerate
     if not samples.any():
-        raise InputError(
-            f"{path}: silent, every sample from {first} to {last} of channel {audio.channel} is zero; take it out, "
-            "or leave such stretches of a long recording out with gate.level"
+        raise BrokenClipError(
+            path,
+            f"silent, every sample from {first} to {last} of channel {audio.channel} is zero; take it out, "
+            "or leave such stretches of a long recording out with gate.level",
         )
     return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)
 
@@ -163,7 +167,7 @@ def slices(
         return [(0, recording.samples)], 0.0
     if recording.samples < round(slicing.length * recording.sample_rate):
         seconds = recording.samples / recording.sample_rate
-        raise InputError(f"{path}: {seconds:g} s are shorter than slice.length {slicing.length:g} s; take it out")
+        raise BrokenClipError(path, f"{seconds:g} s are shorter than slice.length {slicing.length:g} s; take it out")
     stretches = [(0, recording.samples)] if gate.level is None else _stretches_on(path, audio, gate.level, gate.hold)
     on = sum(last - first for first, last in stretches)
     hop = slicing.length if slicing.hop is None else slicing.hop
@@ -199,20 +203,28 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a recording for reading; what libsndfile raises then and later becomes an InputError."""
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list")
+    _require_readable(path)
     try:
         with soundfile.SoundFile(path) as file:
             for promised, found in SHORTENED.findall(file.extra_info):
                 if int(found) < int(promised) < UNKNOWN_LENGTH:
-                    raise InputError(f"{path}: cut short, {found} of {promised} bytes are there; copy it anew")
+                    raise BrokenClipError(path, f"cut short, {found} of {promised} bytes are there; copy it anew")
             if file.frames == 0:
-                raise InputError(f"{path}: empty, it holds no samples; take it out or copy it anew")
+                raise BrokenClipError(path, "empty, it holds no samples; take it out or copy it anew")
             yield file
     except soundfile.LibsndfileError as error:
-        raise InputError(
-            f"{path}: damaged, or no audio file ({error.error_string.strip() or 'decoding failed'}); copy it anew"
-        ) from error
+        reason = error.error_string.strip() or "decoding failed"
+        raise BrokenClipError(path, f"damaged, or no audio file ({reason}); copy it anew") from error
+
+
+def _require_readable(path: Path) -> None:
+    """Tell a recording that is not there, as when a disk is not mounted, from one that is broken."""
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions or its disk") from error
 
 
 def _blocks(
@@ -220,22 +232,20 @@ def _blocks(
 ) -> Iterator[NDArray[np.float32]]:
     """Decode one channel in blocks, so that the other channels of a long recording never are in memory at once."""
     if audio.channel != "mean" and audio.channel >= file.channels:
-        raise InputError(
-            f"{path}: audio.channel is {audio.channel}, and the last of its channels is {file.channels - 1}"
+        raise BrokenClipError(
+            path, f"audio.channel is {audio.channel}, and the last of its channels is {file.channels - 1}"
         )
     file.seek(first)
     for start in range(first, last, size):
         wanted = min(size, last - start)
         block: NDArray[np.float32] = file.read(wanted, dtype="float32", always_2d=True)
         if len(block) < wanted:
-            raise InputError(
-                f"{path}: cut short, it ends at sample {start + len(block)} of {file.frames}; copy it anew"
+            raise BrokenClipError(
+                path, f"cut short, it ends at sample {start + len(block)} of {file.frames}; copy it anew"
             )
         mono = block.mean(axis=1) if audio.channel == "mean" else block[:, audio.channel]
         if not np.isfinite(mono).all():
-            raise InputError(
-                f"{path}: holds a value that is not finite after sample {start}; take it out or copy it anew"
-            )
+            raise BrokenClipError(path, f"a value after sample {start} is not finite; take it out or copy it anew")
         yield mono
 
 

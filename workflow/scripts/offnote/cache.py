@@ -13,6 +13,9 @@ Dataset                   Type, shape              Holds
 ``/clips/samples``        int64, (clips,)          samples the frames were made from, after resampling
 ``/clips/start``, `end`   float64, (clips,)        seconds into the recording, NaN for a whole one; only in
                                                    files with slices
+``/excluded``             a group like ``/clips``  the broken clips that the work went on without: ``path``,
+                                                   ``split``, ``start``, ``end`` and ``reason``; only where
+                                                   there are any
 ========================  =======================  ==========================================================
 
 Attributes: ``format`` and ``format_version``; ``features``, the settings behind the frames as JSON; ``inputs_sha256``,
@@ -37,7 +40,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from offnote.clips import SPLITS
+from offnote.clips import Entry, Excluded
 from offnote.config import Audio, Features, Gate, Slice
 from offnote.errors import InputError
 from offnote.files import replacing
@@ -48,45 +51,6 @@ FORMAT_VERSION = 1
 FRAMES_PER_CHUNK = 256
 
 Frames = NDArray[np.float32] | NDArray[np.float16]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One clip of a machine, as everything before `evaluate` knows it: without label, and without a test domain.
-
-    Attributes
-    ----------
-    path
-        The recording, relative to the dataset's root.
-    split
-        ``train``, ``test`` or ``supplemental``.
-    domain
-        ``source`` or ``target`` where a training clip's is known.
-    start, end
-        Seconds into the recording; None for a whole one.
-
-    Raises
-    ------
-    InputError
-        Unknown split, a domain of a clip that is not for training, or a slice without one of its ends.
-    """
-
-    path: str
-    split: str
-    domain: str = ""
-    start: float | None = None
-    end: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise InputError(f"{self.path}: split is {self.split!r}; it must be one of {', '.join(SPLITS)}")
-        if self.domain and self.split != "train":
-            raise InputError(f"{self.path}: a {self.split} clip may not carry a domain here, only a training clip may")
-        if (self.start is None) != (self.end is None):
-            raise InputError(f"{self.path}: a slice needs both start and end; give the other one, or neither")
-
-    def __str__(self) -> str:
-        return self.path if self.start is None else f"{self.path} from {self.start:g} s to {self.end:g} s"
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +65,7 @@ class CachedClip:
 
 def write(
     path: Path,
-    clips: Iterable[CachedClip],
+    clips: Iterable[CachedClip | Excluded],
     settings: Mapping[str, Any],
     *,
     n_mels: int,
@@ -116,7 +80,7 @@ def write(
     path
         The file to make. It appears only when it is complete.
     clips
-        The clips in the order they are to have. Their frames are rounded to `dtype`.
+        The clips in the order they are to have, excluded ones among them. Frames are rounded to `dtype`.
     settings
         Every setting that the frames depend on, as JSON values.
     n_mels
@@ -131,17 +95,20 @@ def write(
     Raises
     ------
     InputError
-        There is no clip, or a clip's frames do not have `n_mels` values.
+        There is no clip that is not excluded, or a clip's frames do not have `n_mels` values.
     """
     with replacing(path) as temporary, h5py.File(temporary, "w") as file:
         shape, chunks = (0, n_mels), (FRAMES_PER_CHUNK, n_mels)
         frames = file.create_dataset(
             "frames", shape, dtype, maxshape=(None, n_mels), chunks=chunks, fletcher32=True, track_times=False
         )
-        written = list(_append(frames, clips))
+        excluded: list[Excluded] = []
+        written = list(_append(frames, clips, excluded))
         if not written:
-            raise InputError(f"{path}: there is no clip to write; check the dataset's list of clips, slices and gate")
+            raise InputError(_say_why_empty(path, excluded))
         _write_clips(file.create_group("clips", track_times=False), written)
+        if excluded:
+            _write_excluded(file.create_group("excluded", track_times=False), excluded)
         attributes = {
             "format": FORMAT,
             "format_version": FORMAT_VERSION,
@@ -163,9 +130,21 @@ class _Written:
     frames: int
 
 
-def _append(dataset: h5py.Dataset, clips: Iterable[CachedClip]) -> Iterator[_Written]:
+def _say_why_empty(path: Path, excluded: Sequence[Excluded]) -> str:
+    if not excluded:
+        return f"{path}: there is no clip to write; check the dataset's list of clips, slices and gate"
+    first = excluded[0]
+    return f"{path}: every clip is broken, {len(excluded)} in all; the first is {first.entry}: {first.reason}"
+
+
+def _append(
+    dataset: h5py.Dataset, clips: Iterable[CachedClip | Excluded], excluded: list[Excluded]
+) -> Iterator[_Written]:
     total, n_mels = dataset.shape
     for clip in clips:
+        if isinstance(clip, Excluded):
+            excluded.append(clip)
+            continue
         count, mels = clip.frames.shape
         if mels != n_mels or count == 0:
             raise InputError(f"{clip.entry}: {count} frames of {mels} values; it takes one or more of {n_mels}")
@@ -186,8 +165,25 @@ def _write_clips(group: h5py.Group, written: Sequence[_Written]) -> None:
         "samples": np.array([clip.samples for clip in written], dtype=np.int64),
     }
     if any(entry.start is not None for entry in entries):
-        columns["start"] = np.array([entry.start for entry in entries], dtype=np.float64)
-        columns["end"] = np.array([entry.end for entry in entries], dtype=np.float64)
+        columns |= _bounds(entries)
+    _write_columns(group, columns)
+
+
+def _write_excluded(group: h5py.Group, excluded: Sequence[Excluded]) -> None:
+    entries = [clip.entry for clip in excluded]
+    texts = {
+        "path": [entry.path for entry in entries],
+        "split": [entry.split for entry in entries],
+        "reason": [clip.reason for clip in excluded],
+    }
+    _write_columns(group, {name: _fixed_width(values) for name, values in texts.items()} | _bounds(entries))
+
+
+def _bounds(entries: Sequence[Entry]) -> dict[str, NDArray[Any]]:
+    return {name: np.array([getattr(entry, name) for entry in entries], dtype=np.float64) for name in ("start", "end")}
+
+
+def _write_columns(group: h5py.Group, columns: Mapping[str, NDArray[Any]]) -> None:
     for name, values in columns.items():
         group.create_dataset(name, data=values, chunks=True, fletcher32=True, track_times=False)
 
@@ -228,6 +224,8 @@ class FeatureCache:
         SHA-256 of each clip's recording; empty texts where the program that made the cache gave none.
     inputs_sha256 : str
         SHA-256 over the list of clips.
+    excluded : list of Excluded
+        The broken clips that are not in the file, and why.
     """
 
     def __init__(self, path: Path, file: h5py.File) -> None:
@@ -240,6 +238,7 @@ class FeatureCache:
         self.settings: dict[str, Any] = json.loads(file.attrs["features"])
         self.sha256 = _texts(file["clips"], "sha256") or [""] * len(self.entries)
         self.inputs_sha256 = inputs_sha256(self.entries, self.sha256)
+        self.excluded = _excluded(file["excluded"]) if "excluded" in file else []
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -360,6 +359,8 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise InputError(f"{path}: it was not written to its end (attribute 'complete'); delete it and make it again")
     if found["features"] is None:
         raise InputError(f"{path}: the attribute 'features', the settings behind the frames, is missing")
+    if not isinstance(json.loads(found["features"]), dict):
+        raise InputError(f"{path}: the attribute 'features' must be a JSON object of settings, such as {{}}")
 
 
 def _check_shapes(path: Path, file: h5py.File) -> None:
@@ -392,6 +393,10 @@ def _entries(clips: h5py.Group) -> list[Entry]:
     domains = _texts(clips, "domain") or [""] * len(paths)
     starts, ends = _seconds(clips, "start", len(paths)), _seconds(clips, "end", len(paths))
     return [Entry(*values) for values in zip(paths, splits, domains, starts, ends, strict=True)]
+
+
+def _excluded(group: h5py.Group) -> list[Excluded]:
+    return [Excluded(*pair) for pair in zip(_entries(group), _texts(group, "reason"), strict=True)]
 
 
 def _texts(clips: h5py.Group, name: str) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from offnote import __version__
+from offnote.config import ROOT, name_files, read_files
 from offnote.errors import InputError
 
 
@@ -32,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.action(options))
     except InputError as error:
         print(f"offnote: {error}", file=sys.stderr)
-        return 1
+    except OSError as error:
+        print(f"offnote: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+    return 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,7 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     sheet.set_defaults(action=_sheet)
     doctor = commands.add_parser("doctor", help="check versions, GPU, driver and disk before a run")
     doctor.add_argument(
-        "--configfile", type=Path, default=Path("config/config.yaml"), help="the configuration to check"
+        "--configfile",
+        "--configfiles",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="files to lay over config/config.yaml, each over those before it, as snakemake does; config/config.yaml "
+        "is that of this folder, or of the checkout where there is none",
     )
     doctor.set_defaults(action=_doctor)
     return parser
@@ -63,22 +75,24 @@ def _sheet(options: argparse.Namespace) -> int:
     counts = Counter((clip.machine, clip.split, clip.label or "unlabelled") for clip in clips)
     for (machine, split, label), count in sorted(counts.items()):
         print(f"{'/'.join(machine):30} {split:12} {label:10} {count:6}")
-    print(
-        f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml\n"
-        f"dataset: {{name: {clips[0].machine_type}, path: {path}}}"
-    )
+    print(f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml")
+    name = clips[0].machine_type
+    print(_yaml_line({"dataset": {"name": f"my_{name}" if name == "demo" else name, "path": str(path)}}))
     return 0
+
+
+def _yaml_line(config: Mapping[str, Any]) -> str:
+    """Write a section as one line of YAML, with quotes where it needs them."""
+    return yaml.safe_dump(config, default_flow_style=None, sort_keys=False, allow_unicode=True, width=math.inf).rstrip()
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from offnote.doctor import examine
 
-    try:
-        config = yaml.safe_load(options.configfile.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise InputError(f"{options.configfile}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{options.configfile}: is not YAML ({error})") from error
+    own = Path("config/config.yaml")
+    files = [own if own.exists() else ROOT / own, *options.configfile]
+    config = read_files(files)
+    print(f"     configuration: {name_files(files)}")
     findings = []
     for finding in examine(config, Path("results")):
         print(f"{'ok  ' if finding.good else 'BAD '} {finding.text}", flush=True)

@@ -1,4 +1,4 @@
-"""A clip, and the table of clips: the sample sheet a user writes and the clip list the workflow keeps are one format.
+"""Clips, machines, and the table of clips: a user's sample sheet and the workflow's clip list are one format.
 
 The table is tab-separated UTF-8 text with a header. It is the only place where labels, domains and attributes stand.
 """
@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import NamedTuple
 
 from offnote.config import NAME_PATTERN, RESERVED_NAMES
 from offnote.errors import InputError
@@ -21,6 +22,16 @@ from offnote.files import replacing
 SPLITS = ("train", "test", "supplemental")
 LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 REQUIRED = ("path", "machine_type", "machine_id", "split")
+
+
+class Machine(NamedTuple):
+    """A machine, or a scope: a machine type and ID, either of which may be `all` in a scope."""
+
+    machine_type: str
+    machine_id: str
+
+    def __str__(self) -> str:
+        return f"{self.machine_type}/{self.machine_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +66,9 @@ class Clip:
     attributes: str = ""
 
     @property
-    def machine(self) -> tuple[str, str]:
-        """The machine's type and ID."""
-        return self.machine_type, self.machine_id
+    def machine(self) -> Machine:
+        """The machine that was recorded."""
+        return Machine(self.machine_type, self.machine_id)
 
     @property
     def order(self) -> tuple[str, str, int, str, float]:
@@ -73,6 +84,53 @@ class Clip:
     def unlabelled_row(self) -> list[str | float | None]:
         """Path, split, domain, start and end: what may be known before `evaluate`, so no test clip's domain."""
         return [self.path, self.split, self.domain if self.split == "train" else "", self.start, self.end]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One clip of a machine, as everything before `evaluate` knows it: without label, and without a test domain.
+
+    Attributes
+    ----------
+    path
+        The recording, relative to the dataset's root.
+    split
+        ``train``, ``test`` or ``supplemental``.
+    domain
+        ``source`` or ``target`` where a training clip's is known.
+    start, end
+        Seconds into the recording; None for a whole one.
+
+    Raises
+    ------
+    InputError
+        Unknown split, a domain of a clip that is not for training, or a slice without one of its ends.
+    """
+
+    path: str
+    split: str
+    domain: str = ""
+    start: float | None = None
+    end: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise InputError(f"{self.path}: split is {self.split!r}; it must be one of {', '.join(SPLITS)}")
+        if self.domain and self.split != "train":
+            raise InputError(f"{self.path}: a {self.split} clip may not carry a domain here, only a training clip may")
+        if (self.start is None) != (self.end is None):
+            raise InputError(f"{self.path}: a slice needs both start and end; give the other one, or neither")
+
+    def __str__(self) -> str:
+        return self.path if self.start is None else f"{self.path} from {self.start:g} s to {self.end:g} s"
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """A broken clip that the work went on without, and what is wrong with it."""
+
+    entry: Entry
+    reason: str
 
 
 COLUMNS = tuple(field.name for field in fields(Clip))
@@ -122,7 +180,7 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def check_unique(clips: Iterable[Clip], source: str) -> None:
-    """Refuse a clip that is listed twice, and stretches of one recording that overlap across two splits.
+    """Refuse a clip of a machine that is listed twice, and stretches of its recording that overlap across two splits.
 
     The one would count twice in training or in a table, the other would test on what was trained on.
 
@@ -131,10 +189,10 @@ def check_unique(clips: Iterable[Clip], source: str) -> None:
     InputError
         Names the recording.
     """
-    recordings: dict[str, list[Clip]] = {}
+    recordings: dict[tuple[Machine, str], list[Clip]] = {}
     for clip in clips:
-        recordings.setdefault(clip.path, []).append(clip)
-    for path, stretches in recordings.items():
+        recordings.setdefault((clip.machine, clip.path), []).append(clip)
+    for (_, path), stretches in recordings.items():
         if len({(clip.start, clip.end) for clip in stretches}) < len(stretches):
             raise InputError(f"{source}: the clip {path} is listed twice; keep one of the rows")
         _refuse_overlap(stretches, f"{source}: {path}")
@@ -152,7 +210,8 @@ def _refuse_overlap(stretches: Iterable[Clip], where: str) -> None:
 def _check_header(path: Path, header: Sequence[str]) -> None:
     missing = [column for column in REQUIRED if column not in header]
     if missing:
-        hint = "; columns are separated by tabs, not commas" if len(header) == 1 and "," in header[0] else ""
+        wrong = [name for mark, name in ((",", "commas"), (";", "semicolons")) if header and mark in header[0]]
+        hint = f"; columns are separated by tabs, not {wrong[-1]}" if wrong and len(header) == 1 else ""
         raise InputError(f"{path}: the column {missing[0]!r} is missing{hint}")
     for column in header:
         if column not in COLUMNS:

@@ -9,7 +9,9 @@ from them by :mod:`offnote.reference`.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -25,6 +27,8 @@ PRESETS = ROOT / "config" / "presets"
 
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 RESERVED_NAMES = frozenset({"cache", "compare", "all"})
+DEFAULT_RUN = "demo"
+DEFAULT_PRESET = "mimii"
 
 Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
 
@@ -35,9 +39,18 @@ def _not_reserved(name: str) -> str:
     return name
 
 
+def _known_preset(name: str) -> str:
+    if name not in preset_names():
+        raise ValueError(f"there is no {name!r}; choose one of {', '.join(preset_names())}")
+    return name
+
+
 FreeName = Annotated[Name, AfterValidator(_not_reserved)]
 Positive = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+BrokenClips = Literal["stop", "exclude"]
 
 
 class Section(BaseModel):
@@ -97,6 +110,11 @@ class Dataset(Section):
     machines: list[str] | None = Field(
         None,
         description="Take only these machines: a list such as `[fan, pump/id_00]`. `*` matches anything. Empty: all.",
+    )
+    broken_clips: BrokenClips = Field(
+        "stop",
+        description="What happens where a clip is damaged, silent or too short: `stop` names it and ends the job, and "
+        "there are no tables before it is mended; `exclude` goes on without it and lists it in `tables/excluded.csv`.",
     )
 
     @model_validator(mode="after")
@@ -263,13 +281,18 @@ class Jobs(Section):
     machines: Positive = Field(
         1, description="Machines one job works through, one after the other. Changing it does finished jobs again."
     )
+    checkpoint_seconds: Annotated[int, Field(ge=0)] = Field(
+        60, description="Seconds of training after which the next epoch's end is kept on disk, to go on from if killed."
+    )
 
 
 class Settings(Section):
     """Everything a run does, said in full."""
 
-    run: FreeName = Field("demo", description="Names the results: `results/<run>/`.")
-    preset: Name = Field("mimii", description="The published recipe to start from: a file in `config/presets`.")
+    run: FreeName = Field(DEFAULT_RUN, description="Names the results: `results/<run>/`.")
+    preset: Annotated[str, AfterValidator(_known_preset)] = Field(
+        DEFAULT_PRESET, description="The published recipe to start from: a file in `config/presets`."
+    )
     seed: int = Field(0, description="Seed of the training: the same seed trains the same models.")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where features, training and scoring run.")
     require_gpu: bool = Field(False, description="Stop where there is no GPU, rather than fall back to the CPU.")
@@ -317,7 +340,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Settings]:
     Raises
     ------
     InputError
-        One line for each key that is unknown, missing or of the wrong kind.
+        One line for each key that is unknown, missing or of the wrong kind, those of further runs with the run's name.
 
     Examples
     --------
@@ -325,18 +348,131 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Settings]:
     >>> runs["short"].training.epochs, runs["short"].window.frames
     (2, 5)
     """
-    base = dict(config)
-    further = base.pop("runs", None) or {}
-    if not isinstance(further, Mapping) or not all(isinstance(changes, Mapping | None) for changes in further.values()):
-        raise InputError("the configuration is not valid:\n  runs: must map the name of a run to the keys that differ")
-    runs = [_resolve_one(base)]
-    runs += [_resolve_one(_merge(_merge(base, changes or {}), {"run": name})) for name, changes in further.items()]
-    names = [settings.run for settings in runs]
-    if len(set(names)) < len(names):
-        raise InputError(
-            f"the configuration is not valid:\n  runs: the name {names[0]!r} is already that of the file's own run"
-        )
-    return dict(zip(names, runs, strict=True))
+    own = {key: value for key, value in config.items() if key != "runs"}
+    settings, errors = _validate(own)
+    runs, lines = [settings], _explain_all(errors, [*Settings.model_fields, "runs"])
+    further, further_lines = _further_runs(config)
+    lines += further_lines
+    inherited = {_identity(error) for error in errors}
+    for name, changes in further.items():
+        settings, found = _validate(_merge(_merge(own, changes), {"run": name}))
+        new = [error for error in found if _identity(error) not in inherited or _states(changes, error)]
+        lines += _explain_all(new, list(Settings.model_fields), f"runs.{name}")
+        runs.append(settings)
+    if lines:
+        raise InputError("\n  ".join(["the configuration is not valid:", *lines]))
+    return {settings.run: settings for settings in runs if settings is not None}
+
+
+def read_files(paths: Sequence[Path]) -> dict[str, Any]:
+    """Read configuration files and lay each over those before it, as Snakemake does with ``--configfile``.
+
+    Raises
+    ------
+    InputError
+        A file cannot be read, is not YAML or JSON, has no keys, or states a key twice.
+    """
+    config: dict[str, Any] = {}
+    for path in paths:
+        config = _lay_over(config, _read_file(path))
+    return config
+
+
+def refuse_repeated_keys(path: Path) -> None:
+    r"""Refuse a configuration file that states a key twice: of the two, YAML and JSON keep the last without a word.
+
+    What cannot be read again, such as a pipe that Snakemake has emptied, is taken for good.
+
+    Raises
+    ------
+    InputError
+        Names the file, the keys and their lines.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "config.yaml"
+    ...     _ = path.write_text("seed: 1\nseed: 2\n")
+    ...     try:
+    ...         refuse_repeated_keys(path)
+    ...     except InputError as error:
+    ...         print(str(error).removeprefix(folder))
+    /config.yaml: a key stands more than once, and only the last would count: seed (lines 1 and 2); keep one of each
+    """
+    if not path.is_file():
+        return
+    # YAML takes JSON too, but for tabs between its parts.
+    text = path.read_text(encoding="utf-8").replace("\t", " ")
+    with suppress(yaml.YAMLError):
+        if repeated := list(_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), "", set())):
+            raise InputError(
+                f"{name_files([path])}: a key stands more than once, and only the last would count: "
+                f"{', '.join(repeated)}; keep one of each"
+            )
+
+
+def name_files(paths: Iterable[Path]) -> str:
+    """Name configuration files, those below the current folder relative to it.
+
+    Examples
+    --------
+    >>> name_files([Path("config/config.yaml"), Path.cwd() / "longer.yaml", Path("/elsewhere/config.yaml")])
+    'config/config.yaml, longer.yaml, /elsewhere/config.yaml'
+    """
+    folder = Path.cwd()
+    return ", ".join(str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in paths)
+
+
+def _read_file(path: Path) -> Mapping[str, Any]:
+    try:
+        content = _parse(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise InputError(f"{path}: is not YAML ({line}{error.problem})") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: is not YAML ({error})") from error
+    if not isinstance(content, Mapping):
+        raise InputError(f"{path}: has no keys at its top level; write at least one, such as `run: demo`")
+    refuse_repeated_keys(path)
+    return content
+
+
+def _parse(text: str) -> Any:
+    """Parse JSON or else YAML, in Snakemake's order: a number such as 1e-3 is one to JSON and text to YAML."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _lay_over(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay `above` over `below` as Snakemake does, where an empty value hides what lies below it."""
+    merged = dict(below) if isinstance(below, Mapping) else {}
+    for key, value in above.items():
+        merged[key] = _lay_over(merged.get(key), value) if isinstance(value, Mapping) else value
+    return merged
+
+
+def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[str]:
+    """Yield each key that a mapping holds twice, with its lines. `seen` ends the loop of an alias of itself."""
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _repeated_keys(item, above, seen)
+    if isinstance(node, yaml.MappingNode):
+        lines: dict[str, list[str]] = {}
+        for key, value in node.value:
+            name = f"{above}{key.value}"
+            # Two merge keys (<<) lose nothing.
+            if not key.tag.endswith(":merge"):
+                lines.setdefault(name, []).append(str(key.start_mark.line + 1))
+            yield from _repeated_keys(value, f"{name}.", seen)
+        yield from (f"{name} (lines {' and '.join(each)})" for name, each in lines.items() if len(each) > 1)
 
 
 def preset_names() -> list[str]:
@@ -348,26 +484,63 @@ def preset_names() -> list[str]:
 def load_preset(name: str) -> Mapping[str, Any]:
     """Read a preset: its sections, laid over those of the preset it is `based_on`.
 
+    Raises
+    ------
+    ValueError
+        There is no preset of that name.
+
     Examples
     --------
     >>> load_preset("mimii")["features"]["n_mels"]
     64
     """
-    if name not in preset_names():
-        raise InputError(
-            f"the configuration is not valid:\n  preset: there is no {name!r}; choose {_one_of(preset_names())}"
-        )
+    _known_preset(name)
     content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
     recipe = {key: value for key, value in content.items() if key not in ("description", "source", "based_on")}
     return _merge(load_preset(content["based_on"]), recipe) if "based_on" in content else recipe
 
 
-def _resolve_one(stated: Mapping[str, Any]) -> Settings:
-    preset = stated.get("preset", Settings.model_fields["preset"].default)
+def _further_runs(config: Mapping[str, Any]) -> tuple[dict[Any, Mapping[str, Any]], list[str]]:
+    """Return what differs in each run of `runs`, and a line for each that cannot be one."""
+    stated = config.get("runs") or {}
+    if not isinstance(stated, Mapping):
+        return {}, ["runs: must map the name of a run to the keys that differ"]
+    own = config.get("run", DEFAULT_RUN)
+    lines = []
+    for name, changes in stated.items():
+        if not isinstance(changes, Mapping | None):
+            lines.append(f"runs.{name}: must hold the keys that differ, as in {{seed: 1}} (not {changes!r})")
+        if name == own:
+            lines.append(f"runs: the name {name!r} is already that of the file's own run")
+    return {name: changes or {} for name, changes in stated.items() if isinstance(changes, Mapping | None)}, lines
+
+
+def _validate(stated: Mapping[str, Any]) -> tuple[Settings | None, list[ErrorDetails]]:
+    """Return the settings of one run, or None and what is wrong with them."""
+    preset = stated.get("preset")
+    # Beside a preset that there is not, the other mistakes are found all the same.
+    recipe = load_preset(preset if isinstance(preset, str) and preset in preset_names() else DEFAULT_PRESET)
     try:
-        return Settings.model_validate(_merge(load_preset(str(preset)), stated))
+        return Settings.model_validate(_merge(recipe, stated)), []
     except ValidationError as error:
-        raise InputError("\n  ".join(["the configuration is not valid:", *_explain_all(error.errors())])) from None
+        return None, error.errors()
+
+
+def _identity(error: ErrorDetails) -> tuple[object, ...]:
+    return error["loc"], error["type"], error["msg"]
+
+
+def _states(changes: Mapping[str, Any], error: ErrorDetails) -> bool:
+    """Tell whether the changes of a run make a mistake themselves, rather than take it over from the file's own run."""
+    value: Any = changes
+    for part in error["loc"]:
+        if not isinstance(value, Mapping):
+            return True
+        if part not in value:
+            return False
+        value = value[part]
+    # A section as a whole is wrong where its keys do not fit together, those that are taken over among them.
+    return not (isinstance(value, Mapping) and error["type"] == "value_error")
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -386,27 +559,47 @@ def _is_section(key: str) -> bool:
     return field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, Section)
 
 
-def _explain_all(errors: list[ErrorDetails]) -> list[str]:
-    """Say in a sentence for each wrong key how it is wrong; a key with alternatives has one error for each of them."""
+def _explain_all(errors: Iterable[ErrorDetails], keys: Sequence[str], above: str = "") -> list[str]:
+    """Say in a sentence for each wrong key how it is wrong; a key with alternatives has one error for each of them.
+
+    Parameters
+    ----------
+    errors
+        What is wrong with the settings of one run.
+    keys
+        The keys that may stand beside the sections.
+    above
+        Where the settings stand in the configuration.
+    """
     sentences: dict[str, list[str]] = {}
     for error in errors:
-        place = [str(part) for part in error["loc"][:2]]
-        sentences.setdefault(".".join(place) or "settings", []).append(_explain(place, error))
-    return [f"{key}: {', or '.join(messages)}" for key, messages in sentences.items()]
+        sentences.setdefault(_place(error["loc"], above), []).append(_explain(error, keys))
+    return [f"{place}: {', or '.join(messages)}" for place, messages in sentences.items()]
 
 
-def _explain(place: list[str], error: ErrorDetails) -> str:
-    value, kind = error["input"], error["type"]
+def _place(location: Sequence[int | str], above: str) -> str:
+    """Name a key, or an element of its list. What else pydantic appends tells apart the alternatives of one key."""
+    # The name of a further run is the key it stands under.
+    keys = [] if above and location == ("run",) else [str(part) for part in location[:2]]
+    element = f"[{location[2]}]" if len(location) > 2 and isinstance(location[2], int) else ""
+    return (".".join([above, *keys] if above else keys) or "settings") + element
+
+
+def _explain(error: ErrorDetails, keys: Sequence[str]) -> str:
+    value, kind, location = error["input"], error["type"], error["loc"]
     if kind == "extra_forbidden":
-        return f"unknown key{_did_you_mean(place)}"
+        return f"unknown key{_did_you_mean(location, keys)}"
     if kind == "missing":
         return "neither the preset nor the configuration says it"
     if isinstance(value, str) and kind.startswith("model_"):
-        return f'{value!r} is text, not a section; on the command line write --config "{place[0]}={{<key>: <value>}}"'
+        return (
+            f'{value!r} is text, not a section; on the command line write --config "{location[0]}={{<key>: <value>}}"'
+        )
     if isinstance(value, str) and kind in ("float_type", "int_type"):
         return f"{value!r} is text, not a number{_number_hint(value)}"
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{message} (not {value!r})" if isinstance(value, str | int | float) else message
+    if kind == "value_error":
+        return error["msg"].removeprefix("Value error, ")
+    return f"{error['msg']} (not {value!r})" if isinstance(value, str | int | float) else error["msg"]
 
 
 def _number_hint(text: str) -> str:
@@ -418,13 +611,9 @@ def _number_hint(text: str) -> str:
     return f"; YAML reads it so: write {number!r}" if "e" in text.lower() else "; write it without quotes"
 
 
-def _did_you_mean(place: list[str]) -> str:
-    section = Settings if len(place) == 1 else Settings.model_fields[place[0]].annotation
-    assert isinstance(section, type)
-    assert issubclass(section, Section)
-    close = difflib.get_close_matches(place[-1], section.model_fields, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; the keys here are {', '.join(section.model_fields)}"
-
-
-def _one_of(names: list[str]) -> str:
-    return "one of " + ", ".join(names)
+def _did_you_mean(location: Sequence[int | str], keys: Sequence[str]) -> str:
+    section = Settings.model_fields[str(location[0])].annotation if len(location) > 1 else None
+    if isinstance(section, type) and issubclass(section, Section):
+        keys = list(section.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), keys, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; the keys here are {', '.join(keys)}"

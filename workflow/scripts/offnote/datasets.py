@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from typing import Literal
 
 import yaml
 
-from offnote.clips import LABELS, Clip, check_name, check_unique, read_clips
+from offnote.clips import LABELS, Clip, Machine, check_name, check_unique, read_clips
 from offnote.config import ROOT
 from offnote.errors import InputError
 
@@ -115,6 +116,7 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
     if path.suffix != ".tsv" or not path.is_file():
         raise InputError(f"dataset.path: {path} is neither a folder nor a sample sheet (.tsv)")
     clips = read_clips(path)
+    _check_one_machine(path, clips)
     for name in sorted({clip.path for clip in clips}):
         if not (path.parent / name).is_file():
             raise InputError(f"{path}: there is no file {name}; paths are relative to the sheet's folder")
@@ -172,8 +174,17 @@ def _say_what_does_not_fit(root: Path, paths: Sequence[str], parsed: dict[str, l
     advice = "move them elsewhere, or" if len(strangers) < len(paths) else "set dataset.layout if it is one of ours, or"
     return (
         f"{root}: {len(strangers)} of {len(paths)} recordings do not fit the layout {name}, {strangers[0]} for one; "
-        f"{advice} make a sample sheet with `offnote sheet {root}`"
+        f"{advice} make a sample sheet with `offnote sheet {shlex.quote(str(root))}`"
     )
+
+
+def _check_one_machine(sheet: Path, clips: Iterable[Clip]) -> None:
+    """Refuse a file of two machines, which only caches made elsewhere may have: each names files in its own folder."""
+    machines: dict[str, Machine] = {}
+    for clip in clips:
+        other = machines.setdefault(clip.path, clip.machine)
+        if other != clip.machine:
+            raise InputError(f"{sheet}: the file {clip.path} is listed for {other} and for {clip.machine}; keep one")
 
 
 def _check_one_source(root: Path, clips: Iterable[Clip]) -> None:

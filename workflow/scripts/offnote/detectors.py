@@ -25,15 +25,17 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from torch import Tensor
 
-from offnote.cache import Entry, FeatureCache, check_settings
+from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
-from offnote.config import Model, Section, Training, Window
+from offnote.checkpoints import Checkpoint
+from offnote.clips import Entry
+from offnote.config import BrokenClips, Model, Section, Training, Window
 from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
 from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
-from offnote.provenance import derive_seed, versions
+from offnote.provenance import derive_seed, digest, versions
 from offnote.scores import statistics
 from offnote.training import ClipReference, History, fit, held_out, start, window_sources
 from offnote.windows import context_windows
@@ -90,8 +92,8 @@ class Detector(Protocol):
     card: Card
 
     @classmethod
-    def fit(cls, clips: NormalClips, card: Card, device: torch.device) -> Self:
-        """Fit on `clips` with the settings and the seed of `card`."""
+    def fit(cls, clips: NormalClips, card: Card, device: torch.device, checkpoint: Checkpoint) -> Self:
+        """Fit on `clips` with the settings and the seed of `card`, from `checkpoint` on where it holds a state."""
         ...
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
@@ -128,7 +130,7 @@ class AutoencoderDetector:
         self._device = device
 
     @classmethod
-    def fit(cls, clips: NormalClips, card: Card, device: torch.device) -> Self:
+    def fit(cls, clips: NormalClips, card: Card, device: torch.device, checkpoint: Checkpoint) -> Self:
         """Train an autoencoder on `clips`; the seed is derived from the card's seed, trial and scope.
 
         Raises
@@ -144,7 +146,9 @@ class AutoencoderDetector:
         generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
         network = _network(card, generator).to(device)
         state = start(network, card.training, generator)
-        fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}")
+        checkpoint.restore(state)
+        fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}", checkpoint.keep)
+        checkpoint.keep(state, always=True)
         return cls(network, _with_outcome(card, network, state.history), state.history, device)
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
@@ -228,7 +232,11 @@ def fit_scope(
     scope: str,
     device: str,
     require_gpu: bool,
-) -> None:
+    broken_clips: BrokenClips = "stop",
+    checkpoints: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    code: str = "",
+) -> Checkpoint:
     """Fit the detector of one scope and trial, and write its files.
 
     Parameters
@@ -242,8 +250,19 @@ def fit_scope(
     seed, trial, scope
         What the random numbers are derived from. The clips held out of a machine depend on the machine's name in
         place of the scope's, so that models of one machine, its type and the set hold out the same.
-    device, require_gpu
-        As in the configuration.
+    device, require_gpu, broken_clips
+        As in the configuration. A broken clip is, here, one shorter than a context window.
+    checkpoints : Path, optional
+        A folder for checkpoints; a fit that was killed goes on from its last one.
+    checkpoint_seconds : float
+        Time between two of them.
+    code : str
+        A hash of the code: a checkpoint of other code is not gone on from.
+
+    Returns
+    -------
+    Checkpoint
+        The fit's last, for the caller to discard when the files written here are sure to stay.
 
     Raises
     ------
@@ -254,7 +273,7 @@ def fit_scope(
     chosen_device = choose(device, require_gpu)
     with ExitStack() as stack:
         opened = [stack.enter_context(read_cache(path)) for path in caches]
-        clips = _normal_clips(opened, training.validation, seed, trial, scope, window.frames)
+        clips = _normal_clips(opened, training.validation, seed, trial, scope, window.frames, broken_clips)
         card = Card(
             detector=model.detector,
             window=window,
@@ -270,7 +289,19 @@ def fit_scope(
             device=describe(chosen_device),
             versions=versions(),
         )
-        DETECTORS[model.detector].fit(clips, card, chosen_device).save(directory)
+        checkpoint = Checkpoint(_checkpoint_path(checkpoints, card, caches, code), checkpoint_seconds)
+        DETECTORS[model.detector].fit(clips, card, chosen_device, checkpoint).save(directory)
+    return checkpoint
+
+
+def _checkpoint_path(folder: Path | None, card: Card, caches: Sequence[Path], code: str) -> Path | None:
+    """Name the checkpoint after everything the fit depends on: settings, seed, clips, features, device and code."""
+    if folder is None:
+        return None
+    # A cache of another program may tell no hashes of its recordings; the time of its last change stands in for them.
+    changed = [path.stat().st_mtime_ns for path in caches]
+    key = digest([card.model_dump(mode="json", exclude={"training": {"trials"}}), changed, code])
+    return folder / key[:12] / "state.safetensors"
 
 
 def load_detector(directory: Path, device: torch.device) -> Detector:
@@ -306,18 +337,35 @@ def read_card(directory: Path) -> Card:
         raise InputError(f"{path}: not a model this program can read: {key}: {first['msg']}; train it again") from error
 
 
-def refuse_short_clip(cache: FeatureCache, clip: int, size: int) -> None:
-    """Raise an InputError that names the clip if it is shorter than a context window of `size` frames."""
+def why_too_short(cache: FeatureCache, clip: int, size: int, broken_clips: BrokenClips) -> str:
+    """Say why a clip cannot be used where it is shorter than a context window of `size` frames; else nothing.
+
+    Raises
+    ------
+    InputError
+        It is too short, and broken clips are to stop the work.
+    """
     frames = int(cache.offsets[clip + 1] - cache.offsets[clip])
-    if frames < size:
+    if frames >= size:
+        return ""
+    reason = f"{frames} frames are less than one context window of {size}; take the clip out or set fewer window.frames"
+    if broken_clips == "stop":
         raise InputError(
-            f"{cache.path}: clip {cache.entries[clip]} has {frames} frames, less than one context window of {size}; "
-            "take the clip out or set fewer window.frames"
+            f"{cache.path}: clip {cache.entries[clip]}: {reason}. "
+            "To go on without such clips, set dataset.broken_clips: exclude"
         )
+    log.warning("broken: %s: %s", cache.entries[clip], reason)
+    return reason
 
 
 def _normal_clips(
-    caches: Sequence[FeatureCache], fraction: float, seed: int, trial: int, scope: str, size: int
+    caches: Sequence[FeatureCache],
+    fraction: float,
+    seed: int,
+    trial: int,
+    scope: str,
+    size: int,
+    broken_clips: BrokenClips,
 ) -> NormalClips:
     if not caches:
         raise InputError(f"{scope}: no feature cache to train on; check dataset.machines")
@@ -330,8 +378,7 @@ def _normal_clips(
         machine = f"{cache.path.parent.name}/{cache.path.stem}"
         chosen = set(held_out(cache.entries, fraction, derive_seed(seed, trial, machine)))
         for clip, entry in enumerate(cache.entries):
-            if entry.split == "train":
-                refuse_short_clip(cache, clip, size)
+            if entry.split == "train" and not why_too_short(cache, clip, size, broken_clips):
                 (unseen if clip in chosen else fitted).append((number, clip))
     if not fitted:
         raise InputError(f"{scope}: there is no training clip; a model needs clips of split 'train'")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from offnote import __version__, audio
+from offnote.clips import Clip, Machine
+from offnote.config import Slice
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import InputError
-from offnote.plan import FEATURES, Machine, Run, plan
+from offnote.plan import FEATURES, Run, plan
 from offnote.provenance import versions
 
 CLIPS_LOOKED_AT = 20
@@ -94,7 +97,8 @@ def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
 def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
     """Estimate the size of what will be written and is not there yet, by kind of file.
 
-    Durations are read from the headers of the first twenty clips of each machine.
+    Durations are read from the headers of the first twenty clips of each machine. A gate is not reckoned with: it may
+    leave all of a recording in.
     """
     needed = {"demo recordings": 0, "feature caches": 0}
     caches: set[Path] = set()
@@ -104,10 +108,10 @@ def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
             if path in caches or path.exists() or run.recordings.caches:
                 continue
             caches.add(path)
-            seconds = _seconds(run, machine)
-            needed["feature caches"] += round(seconds * _bytes_per_second(run))
+            recorded, cached = _seconds(run, machine)
+            needed["feature caches"] += round(cached * _bytes_per_second(run))
             if run.settings.dataset.path is None and not run.recordings.root.exists():
-                needed["demo recordings"] += round(seconds * run.settings.audio.sample_rate * BYTES_PER_SAMPLE)
+                needed["demo recordings"] += round(recorded * run.settings.audio.sample_rate * BYTES_PER_SAMPLE)
     return needed
 
 
@@ -117,13 +121,28 @@ def _bytes_per_second(run: Run) -> float:
     return frames * features.n_mels * (2 if features.dtype == "float16" else 4)
 
 
-def _seconds(run: Run, machine: Machine) -> float:
+def _seconds(run: Run, machine: Machine) -> tuple[float, float]:
+    """Return how much a machine's clips last in all, and how much the slices do that are made of them."""
     clips = run.recordings.clips[machine]
-    if run.settings.dataset.path is None:
-        return len(clips) * run.settings.demo.duration
     seen = clips[:CLIPS_LOOKED_AT]
-    seconds = [(clip.end or _duration(run.recordings.root / clip.path)) - (clip.start or 0.0) for clip in seen]
-    return len(clips) * sum(seconds) / len(seconds)
+    recorded = [_clip_seconds(run, clip) for clip in seen]
+    pairs = zip(seen, recorded, strict=True)
+    cached = [_sliced(seconds, run.settings.slice) if clip.start is None else seconds for clip, seconds in pairs]
+    scale = len(clips) / len(seen)
+    return scale * sum(recorded), scale * sum(cached)
+
+
+def _clip_seconds(run: Run, clip: Clip) -> float:
+    if run.settings.dataset.path is None:
+        return run.settings.demo.duration
+    return (clip.end or _duration(run.recordings.root / clip.path)) - (clip.start or 0.0)
+
+
+def _sliced(seconds: float, slicing: Slice) -> float:
+    """Return how much the slices of a recording last together: those that overlap more than it, others less."""
+    if slicing.length is None:
+        return seconds
+    return max(0, 1 + math.floor((seconds - slicing.length) / (slicing.hop or slicing.length))) * slicing.length
 
 
 def _duration(path: Path) -> float:

@@ -1,4 +1,4 @@
-"""The one exception that speaks to a user."""
+"""The exceptions that speak to a user."""
 
 
 class InputError(Exception):
@@ -7,3 +7,19 @@ class InputError(Exception):
     The message is one or two plain sentences that name the file, key or row and say what to do.
     Whoever shows it to a person shows only the message, never a traceback.
     """
+
+
+class BrokenClipError(InputError):
+    """One clip cannot be used, whatever the other clips are like: damaged, silent, too short.
+
+    Parameters
+    ----------
+    clip
+        The file, or the slice of it.
+    reason
+        What is wrong with it, and what to do; without a path, so that it reads the same on every machine.
+    """
+
+    def __init__(self, clip: object, reason: str) -> None:
+        super().__init__(f"{clip}: {reason}")
+        self.reason = reason

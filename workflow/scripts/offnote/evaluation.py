@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from offnote import metrics, scores
-from offnote.clips import Clip, read_clips
-from offnote.config import Evaluate
+from offnote.clips import Clip, Excluded, Machine, read_clips
+from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
@@ -29,7 +29,6 @@ from offnote.scores import Key, ScoreTable, name_clip
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
 
 FloatArray = npt.NDArray[np.float64]
-ClipList = Mapping[tuple[str, str], Sequence[Clip]]
 
 TOLERANCE = 1e-6
 """Seconds by which a slice may reach out of its recording's bounds: rounding, far below one sample."""
@@ -39,6 +38,7 @@ AREAS = ("auc", "auc_low", "auc_high", "pauc", "pauc_low", "pauc_high")
 RANKS = ("rank", "rank_in_machine")
 MACHINE_COLUMNS = (*MACHINE, "trial", *AREAS, *COUNTS, "median_percentile", "share_above_95", "status")
 TYPE_COLUMNS = ("machine_type", "mean_over", "machines", *AREAS)
+EXCLUDED_COLUMNS = (*MACHINE, "path", "start", "end", "split", "label", "reason")
 CLIP_COLUMNS = (*RANKS, *MACHINE, "path", "start", "end", "label", *MEASURES, "held_out")
 
 
@@ -61,9 +61,14 @@ class MachineScores:
     status: str = ""
 
     @property
+    def machine(self) -> Machine:
+        """The machine."""
+        return Machine(self.machine_type, self.machine_id)
+
+    @property
     def name(self) -> str:
         """Type and ID, as in ``fan/id_00``."""
-        return f"{self.machine_type}/{self.machine_id}"
+        return str(self.machine)
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,8 @@ class LabelledScores:
         Scores of the training clips that the model did not and did see.
     unscored : list of str
         Recordings that were cut into slices and of which none was left, as where the machine was off throughout.
+    excluded : list of (Excluded, str)
+        The broken clips that have no score, each with its label, which only a test clip's row tells.
     """
 
     clips: list[Key]
@@ -89,6 +96,7 @@ class LabelledScores:
     held_out: list[FloatArray]
     train: list[FloatArray]
     unscored: list[str]
+    excluded: list[tuple[Excluded, str]]
 
     def of(self, label: str) -> FloatArray:
         """Return the scores of the test clips with this label, (trials, clips)."""
@@ -151,10 +159,12 @@ def evaluate(
     machine_table: Path,
     type_table: Path,
     clip_table: Path,
+    excluded_table: Path,
     summary: Path,
     page: Path,
     settings: Evaluate,
     run: str,
+    broken_clips: BrokenClips = "stop",
 ) -> None:
     """Write the tables of a run. The same input gives the same bytes.
 
@@ -179,12 +189,16 @@ def evaluate(
         (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
         clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
         apart.
+    excluded_table
+        CSV, a row for each broken clip that has no score, with the reason.
     summary, page
         Markdown and HTML, for people.
     settings
         The ``evaluate`` section of the configuration.
     run
         Name of the run.
+    broken_clips
+        With ``stop``, tables that lack a clip are refused: it was excluded before the configuration said so.
 
     Raises
     ------
@@ -192,9 +206,12 @@ def evaluate(
         If a test clip has a score but no row in the clip list, or the reverse; if the trials of a machine do not hold
         the same clips; or if the score files have no column ``settings.aggregator``.
     """
-    listed = read_test_clips(clips)
-    ordered = sorted(machines, key=lambda machine: (machine.machine_type, machine.machine_id))
-    results = [machine_result(machine, listed, settings) for machine in ordered]
+    listed = _test_clips(clips)
+    ordered = sorted(machines, key=lambda scored: scored.machine)
+    results = [machine_result(scored, listed[scored.machine], settings) for scored in ordered]
+    excluded = [row for result in results for row in _excluded_rows(result)]
+    if excluded and broken_clips == "stop":
+        raise InputError(_say_what_is_excluded(excluded))
     tables = (
         [row for result in results for row in _machine_rows(result, settings.confidence)],
         list(_type_rows(results, settings.confidence)),
@@ -203,28 +220,27 @@ def evaluate(
     _write_csv(machine_table, MACHINE_COLUMNS, tables[0])
     _write_csv(type_table, TYPE_COLUMNS, tables[1])
     _write_csv(clip_table, CLIP_COLUMNS, tables[2])
+    _write_csv(excluded_table, EXCLUDED_COLUMNS, excluded)
     unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
-    text = "\n".join(summary_lines(run, settings, *tables, unscored)) + "\n"
+    text = "\n".join(summary_lines(run, settings, *tables, excluded, unscored)) + "\n"
     for path, content in ((summary, text), (page, html_page(text))):
         with replacing(path) as temporary:
             temporary.write_text(content, encoding="utf-8", newline="\n")
 
 
-def read_test_clips(clips: Path) -> ClipList:
-    """Return the test clips of the clip list by machine type and ID."""
-    listed: dict[tuple[str, str], list[Clip]] = defaultdict(list)
+def _test_clips(clips: Path) -> dict[Machine, list[Clip]]:
+    listed: dict[Machine, list[Clip]] = defaultdict(list)
     for clip in read_clips(clips):
         if clip.split == "test":
-            listed[clip.machine_type, clip.machine_id].append(clip)
+            listed[clip.machine].append(clip)
     return listed
 
 
-def machine_result(machine: MachineScores, listed: ClipList, settings: Evaluate) -> MachineResult:
-    """Evaluate one machine; errors are those of :func:`evaluate`."""
-    rows = listed.get((machine.machine_type, machine.machine_id), [])
+def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Evaluate) -> MachineResult:
+    """Evaluate one machine by its test clips in the clip list; errors are those of :func:`evaluate`."""
     if machine.status:
-        return MachineResult(machine, machine.status, _counts(row.label for row in rows))
-    joined = join(machine, rows, settings.aggregator)
+        return MachineResult(machine, machine.status, _counts(row.label for row in listed))
+    joined = join(machine, listed, settings.aggregator)
     counts = _counts(joined.labels.tolist())
     status = _status(counts)
     if status != "ok":
@@ -258,7 +274,10 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     clips = sorted(trials[0], key=_sortable)
     for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
         _require_same_clips(machine.scores[0], trials[0], path, trial)
-    labels, unscored = _labels(machine, clips, listed, sliced=not np.isnan(tables[0].start).all())
+    excluded = scores.read_excluded(machine.scores[0])
+    labels, unscored, excluded_labels = _labels(
+        machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all()
+    )
     splits = {
         name: [column[table.split == name] for table, column in zip(tables, columns, strict=True)]
         for name in ("validation", "train")
@@ -270,6 +289,7 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
         held_out=splits["validation"],
         train=splits["train"],
         unscored=unscored,
+        excluded=list(zip(excluded, excluded_labels, strict=True)),
     )
 
 
@@ -293,21 +313,31 @@ def _require_same_clips(first: Path, expected: Iterable[Key], path: Path, found:
 
 
 def _labels(
-    machine: MachineScores, clips: Sequence[Key], listed: Sequence[Clip], *, sliced: bool
-) -> tuple[list[str], list[str]]:
-    """Return the label of each scored clip, and the listed recordings that were cut into no slice at all."""
+    machine: MachineScores,
+    clips: Sequence[Key],
+    excluded: Sequence[Excluded],
+    listed: Sequence[Clip],
+    *,
+    sliced: bool,
+) -> tuple[list[str], list[str], list[str]]:
+    """Return labels of the scored clips, the recordings cut into no slice at all, and labels of the excluded clips."""
     exact = {(row.path, row.start, row.end): row for row in listed}
     of_file: dict[str, list[Clip]] = defaultdict(list)
     for row in listed:
         of_file[row.path].append(row)
-    matched = [exact.get(clip) or _row_around(clip, of_file[clip[0]]) for clip in clips]
+
+    def row_of(clip: Key) -> Clip | None:
+        return exact.get(clip) or _row_around(clip, of_file[clip[0]])
+
+    matched = [row_of(clip) for clip in clips]
     for clip, found in zip(clips, matched, strict=True):
         if found is None:
             raise InputError(
                 f"{machine.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
                 f"of {machine.name} for it; add the row, or score the machine again."
             )
-    used = set(matched)
+    without_score = [row_of((entry.path, entry.start, entry.end)) for entry in (clip.entry for clip in excluded)]
+    used = {*matched, *without_score}
     unscored = [row for row in listed if row not in used]
     for row in unscored:
         if row.start is not None or not sliced:
@@ -317,7 +347,11 @@ def _labels(
             )
     if unscored:
         log.warning("%s: %d test recordings gave no clip, such as %s", machine.name, len(unscored), unscored[0].path)
-    return [row.label for row in matched if row is not None], sorted(row.path for row in unscored)
+    return (
+        [row.label for row in matched if row is not None],
+        sorted(row.path for row in unscored),
+        ["" if row is None else row.label for row in without_score],
+    )
 
 
 def _row_around(clip: Key, rows: Sequence[Clip]) -> Clip | None:
@@ -379,8 +413,7 @@ def _deviations(joined: LabelledScores) -> FloatArray:
 
 def _machine_rows(result: MachineResult, confidence: float) -> Iterator[Row]:
     machine = result.machine
-    names = {"machine_type": machine.machine_type, "machine_id": machine.machine_id}
-    common = names | dict(result.counts) | {"status": result.status}
+    common = machine.machine._asdict() | dict(result.counts) | {"status": result.status}
     if result.joined is None:
         yield common
         return
@@ -410,13 +443,28 @@ def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
     joined = result.joined
     if joined is None:
         return
-    names = {"machine_type": result.machine.machine_type, "machine_id": result.machine.machine_id}
+    names = result.machine.machine._asdict()
     held_out = min(map(len, joined.held_out))
     trials = (joined.test, _percentiles(joined), _deviations(joined))
     means = zip(*(measure.mean(axis=0).tolist() for measure in trials), strict=True)
     for (path, start, end), label, mean in zip(joined.clips, joined.labels.tolist(), means, strict=True):
         clip = {"path": path, "start": start, "end": end, "label": label, "held_out": held_out}
         yield {**names, **clip, **dict(zip(MEASURES, mean, strict=True))}
+
+
+def _excluded_rows(result: MachineResult) -> Iterator[Row]:
+    names = result.machine.machine._asdict()
+    for clip, label in result.joined.excluded if result.joined else []:
+        place = {name: getattr(clip.entry, name) for name in ("path", "start", "end", "split")}
+        yield {**names, **place, "label": label, "reason": clip.reason}
+
+
+def _say_what_is_excluded(excluded: Sequence[Row]) -> str:
+    first = excluded[0]
+    return (
+        f"{first['machine_type']}/{first['machine_id']}: the clip {first['path']} has no score ({first['reason']}), as "
+        f"{len(excluded) - 1} more have none; mend or take out these clips, or set dataset.broken_clips: exclude"
+    )
 
 
 def _ranked(rows: Sequence[dict[str, Any]]) -> list[Row]:

@@ -6,6 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +18,10 @@ from torchaudio.functional import melscale_fbanks
 
 from offnote import config
 from offnote.audio import Recording, info, read, slices
-from offnote.cache import CachedClip, Entry, Frames, feature_settings, write
+from offnote.cache import CachedClip, Frames, feature_settings, write
+from offnote.clips import Entry, Excluded
 from offnote.device import choose, set_threads
-from offnote.errors import InputError
+from offnote.errors import BrokenClipError, InputError
 from offnote.logs import log, progress
 from offnote.provenance import sha256_of
 
@@ -27,6 +29,8 @@ from offnote.provenance import sha256_of
 CPU_FRAMES = 128
 GPU_FRAMES = 2**15
 BATCH_SAMPLES = 32 * 160_000
+NAMED = 3
+"""Broken clips that the sentence on the screen names."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -164,6 +168,14 @@ class _Plan:
     gated_seconds: float
 
 
+@dataclass(frozen=True)
+class _Transformed:
+    """The frames of a clip, and how many samples they were made from."""
+
+    samples: int
+    frames: Frames
+
+
 def extract(
     entries: Sequence[Entry],
     root: Path,
@@ -176,6 +188,7 @@ def extract(
     device: str,
     require_gpu: bool,
     threads: int,
+    broken_clips: config.BrokenClips = "stop",
 ) -> None:
     """Compute the log-mel frames of all clips of one machine and write its feature cache.
 
@@ -196,6 +209,8 @@ def extract(
         Where to compute: see :func:`offnote.device.choose`.
     threads
         CPU threads to use.
+    broken_clips
+        ``stop`` where clips are broken, once all are found, or ``exclude`` them: the cache then lists them.
 
     Raises
     ------
@@ -210,13 +225,20 @@ def extract(
         def plan(entry: Entry) -> _Plan:
             return _planned(entry, root / entry.path, audio, slicing, gate)
 
-        planned = _in_order(pool, plan, entries, ahead=2 * threads)
-        plans = list(progress(planned, len(entries), "headers and levels of recordings"))
+        plans: list[_Plan] = []
+        unplanned: list[Excluded] = []
+        planned = _in_order(pool, _or_broken(plan), entries, ahead=2 * threads)
+        for entry, outcome in zip(entries, progress(planned, len(entries), "headers of recordings"), strict=True):
+            if isinstance(outcome, BrokenClipError):
+                unplanned.append(_excluded(entry, outcome))
+            else:
+                plans.append(outcome)
         clips = [clip for plan in plans for clip in plan.clips]
         _log_plans(plans, audio.sample_rate)
+        cached = chain(unplanned, progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"))
         write(
             output,
-            progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"),
+            cached if broken_clips == "exclude" else _none_broken(cached, root),
             feature_settings(audio, slicing, gate, features),
             n_mels=features.n_mels,
             dtype=features.dtype,
@@ -249,9 +271,22 @@ def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
         log.info("clips from %d-channel recordings: %d", number, count)
 
 
+def _none_broken(clips: Iterable[CachedClip | Excluded], root: Path) -> Iterator[CachedClip | Excluded]:
+    """Pass clips on and, at their end, stop where some are broken: so one run finds all that are to be mended."""
+    broken = []
+    for clip in clips:
+        if isinstance(clip, Excluded):
+            broken.append(f"{root / clip.entry.path}: {clip.reason}")
+        yield clip
+    if broken:
+        count = "" if len(broken) == 1 else f"{len(broken)} clips are broken. "
+        named = ". ".join(broken[:NAMED]) + ("; the log names all" if len(broken) > NAMED else "")
+        raise InputError(f"{count}{named}. To go on without such clips, set dataset.broken_clips: exclude")
+
+
 def _cached(
     clips: Sequence[_Clip], pool: Executor, ahead: int, audio: config.Audio, log_mel: LogMel
-) -> Iterator[CachedClip]:
+) -> Iterator[CachedClip | Excluded]:
     hashes: dict[Path, Future[str]] = {}
 
     def hashed_on_the_way() -> Iterator[_Clip]:
@@ -261,59 +296,92 @@ def _cached(
             yield clip
 
     transformed = _one_by_one if log_mel.window.device.type == "cpu" else _in_batches
-    results = transformed(hashed_on_the_way(), pool, ahead, audio, log_mel)
-    for clip, (samples, frames) in zip(clips, results, strict=True):
-        if not np.isfinite(frames).all():
-            raise InputError(f"{clip.entry}: its log-mel spectrogram is not finite; the samples are far out of range")
-        yield CachedClip(clip.entry, hashes[clip.path].result(), samples, frames)
+    outcomes = transformed(hashed_on_the_way(), pool, ahead, audio, log_mel)
+    for clip, outcome in zip(clips, outcomes, strict=True):
+        if isinstance(outcome, _Transformed) and not np.isfinite(outcome.frames).all():
+            outcome = BrokenClipError(clip.path, "its log-mel spectrogram is not finite, samples are far out of range")
+        if isinstance(outcome, BrokenClipError):
+            yield _excluded(clip.entry, outcome)
+        else:
+            yield CachedClip(clip.entry, hashes[clip.path].result(), outcome.samples, outcome.frames)
+
+
+def _excluded(entry: Entry, broken: BrokenClipError) -> Excluded:
+    log.warning("broken: %s", broken)
+    return Excluded(entry, broken.reason)
+
+
+def _or_broken(function: Callable[[T], R]) -> Callable[[T], R | BrokenClipError]:
+    """Return a function that hands a broken clip's exception over as its result, in the clip's place."""
+
+    def guarded(item: T) -> R | BrokenClipError:
+        try:
+            return function(item)
+        except BrokenClipError as broken:
+            return broken
+
+    return guarded
 
 
 def _one_by_one(
     clips: Iterable[_Clip], pool: Executor, ahead: int, audio: config.Audio, log_mel: LogMel
-) -> Iterator[tuple[int, Frames]]:
-    """Give each clip's number of samples and frames, each clip computed where it was decoded, in one of the threads."""
+) -> Iterator[_Transformed | BrokenClipError]:
+    """Give the frames of each clip, computed where it was decoded, in one of the threads."""
 
-    def transformed(clip: _Clip) -> tuple[int, Frames]:
+    def transformed(clip: _Clip) -> _Transformed:
         samples = _decoded(clip, audio, log_mel)
-        return len(samples), log_mel(torch.from_numpy(samples)[None])[0].numpy()
+        return _Transformed(len(samples), log_mel(torch.from_numpy(samples)[None])[0].numpy())
 
-    return _in_order(pool, transformed, clips, ahead)
+    return _in_order(pool, _or_broken(transformed), clips, ahead)
 
 
 def _in_batches(
     clips: Iterable[_Clip], pool: Executor, ahead: int, audio: config.Audio, log_mel: LogMel
-) -> Iterator[tuple[int, Frames]]:
-    """Give each clip's number of samples and frames, computed in batches while the threads decode the next ones."""
+) -> Iterator[_Transformed | BrokenClipError]:
+    """Give the frames of each clip, computed in batches while the threads decode the next ones."""
     device = log_mel.window.device
-    decoded = _in_order(pool, lambda clip: _decoded(clip, audio, log_mel), clips, ahead)
+    decoded = _in_order(pool, _or_broken(lambda clip: _decoded(clip, audio, log_mel)), clips, ahead)
     for batch in _batches(decoded):
+        if isinstance(batch, BrokenClipError):
+            yield batch
+            continue
         samples = torch.from_numpy(np.stack(batch))
         if device.type == "cuda":
             samples = samples.pin_memory()
         for frames in log_mel(samples.to(device, non_blocking=True)).cpu().numpy():
-            yield samples.shape[-1], frames
+            yield _Transformed(samples.shape[-1], frames)
 
 
 def _decoded(clip: _Clip, audio: config.Audio, log_mel: LogMel) -> NDArray[np.float32]:
     samples = read(clip.path, audio, clip.first, clip.last)
     if len(samples) < log_mel.fewest_samples:
-        raise InputError(
-            f"{clip.entry}: {len(samples)} samples are too few, the padding needs {log_mel.fewest_samples}; "
-            "take the clip out or set features.padding: zeros"
+        raise BrokenClipError(
+            clip.path,
+            f"{len(samples)} samples are too few, the padding needs {log_mel.fewest_samples}; "
+            "take the clip out or set features.padding: zeros",
         )
     return samples
 
 
-def _batches(decoded: Iterable[NDArray[np.float32]]) -> Iterator[list[NDArray[np.float32]]]:
-    """Gather neighbours of one length, up to `BATCH_SAMPLES` samples at once."""
+def _batches(
+    decoded: Iterable[NDArray[np.float32] | BrokenClipError],
+) -> Iterator[list[NDArray[np.float32]] | BrokenClipError]:
+    """Gather neighbours of one length, up to `BATCH_SAMPLES` samples at once; a broken clip stands by itself."""
     batch: list[NDArray[np.float32]] = []
     for samples in decoded:
-        if batch and (len(samples) != len(batch[0]) or (len(batch) + 1) * len(samples) > BATCH_SAMPLES):
+        if batch and (isinstance(samples, BrokenClipError) or not _fits(samples, batch)):
             yield batch
             batch = []
-        batch.append(samples)
+        if isinstance(samples, BrokenClipError):
+            yield samples
+        else:
+            batch.append(samples)
     if batch:
         yield batch
+
+
+def _fits(samples: NDArray[np.float32], batch: Sequence[NDArray[np.float32]]) -> bool:
+    return len(samples) == len(batch[0]) and (len(batch) + 1) * len(samples) <= BATCH_SAMPLES
 
 
 def _in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:

@@ -1,12 +1,21 @@
-"""Writing files so that a half-written one never carries the final name."""
+"""Writing files so that a half-written one never carries the final name, and one workflow at a time in a folder."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from offnote.errors import InputError
+
+# Trouble with the disk, whatever was being written; other errors inside a block may speak of what was being read.
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part(\..+)?")
 
 
 @contextmanager
@@ -26,6 +35,11 @@ def replacing(path: Path) -> Iterator[Path]:
     Path
         The temporary file: hidden, in the same folder, with the same suffix.
 
+    Raises
+    ------
+    InputError
+        The folder cannot be written to, or the disk is full.
+
     Examples
     --------
     >>> from tempfile import TemporaryDirectory
@@ -36,19 +50,91 @@ def replacing(path: Path) -> Iterator[Path]:
     ...     target.read_text()
     'path,mean\\n'
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = _temporary(path)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
         _sync(temporary)
         temporary.replace(path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            raise _not_writable(path, error) from error
         raise
     _sync(path.parent)
+
+
+def clear_leftovers(folder: Path) -> list[Path]:
+    """Remove the temporaries below `folder` that killed processes left, and return them. None may be at work there.
+
+    Examples
+    --------
+    >>> clear_leftovers(Path("no such folder"))
+    []
+    """
+    below = ((Path(parent), files) for parent, _, files in os.walk(folder))
+    leftovers = [parent / name for parent, files in below for name in files if LEFTOVER.fullmatch(name)]
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return leftovers
+
+
+def lock(path: Path) -> int | None:
+    """Lock the file `path`, made where missing, until this process ends, however it ends: the kernel lets go then.
+
+    Returns
+    -------
+    int or None
+        The descriptor that holds the lock; None where another process holds it.
+
+    Raises
+    ------
+    OSError
+        The file cannot be made, or its file system knows no locks.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        raise
+    return descriptor
+
+
+def hold(folder: Path) -> None:
+    """Let no other workflow work in `folder` until this process ends.
+
+    Raises
+    ------
+    InputError
+        Another one is at work there.
+    """
+    path = folder / ".snakemake" / "offnote.lock"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        held = lock(path)
+    except OSError:
+        # A file system without locks. Two workflows at once write the same bytes, so the loss is of time.
+        return
+    if held is None:
+        raise InputError(f"another snakemake is at work in {folder}; wait until it has finished")
+
+
+def _temporary(path: Path) -> Path:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=f".part{path.suffix}", dir=path.parent)
+    except OSError as error:
+        raise _not_writable(path, error) from error
+    os.close(handle)
+    return Path(name)
+
+
+def _not_writable(path: Path, error: OSError) -> InputError:
+    reason = os.strerror(error.errno or 0)
+    return InputError(f"{path}: cannot be written ({reason}); make room, or mend the folder, and run the same again")
 
 
 def _sync(path: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TextIO, TypeVar
 
 from offnote.errors import InputError
 
@@ -19,6 +20,8 @@ log = logging.getLogger("offnote")
 T = TypeVar("T")
 
 FAILED = "FAILED "
+STARTS = re.compile(r"INFO (.*) starts$")
+ENDS = re.compile(r"INFO .* is done after [0-9.]+ s$")
 SECONDS_BETWEEN_COUNTS = 5.0
 
 
@@ -36,9 +39,8 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
         The job in a few words, such as ``train fan/id_00``, for the sentence on the screen.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     screen = os.dup(2)
-    with path.open("w", encoding="utf-8") as stream:
+    with _opened(path, what) as stream:
         sys.stdout.flush()
         sys.stderr.flush()
         os.dup2(stream.fileno(), 1)
@@ -49,20 +51,42 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
         try:
             yield
         except BaseException as error:  # noqa: BLE001 - a killed or interrupted job needs its sentence too
-            traceback.print_exc()
             sentence = f"{what}: {_sentence(error)} (log: {path})\n"
-            sys.stderr.write(FAILED + sentence)
-            sys.stderr.flush()
             os.write(screen, f"offnote: {sentence}".encode())
+            with suppress(OSError):  # on a full disk there is no room for the log either
+                traceback.print_exc()
+                sys.stderr.write(FAILED + sentence)
+                sys.stderr.flush()
             sys.exit(1)
         log.info("%s is done after %.1f s", what, time.monotonic() - started)
 
 
 def failures(folder: Path, since: float) -> list[str]:
-    """Return the sentences of the jobs that failed, from the logs in `folder` changed after the time `since`."""
+    """Return a sentence for each job that failed, from the logs in `folder` changed after the time `since`.
+
+    A job that was killed had no time for its sentence: its log just ends.
+    """
     changed = [path for path in sorted(folder.rglob("*.log")) if path.stat().st_mtime >= since]
-    last_lines = [path.read_text(encoding="utf-8", errors="replace").rstrip().rpartition("\n")[2] for path in changed]
-    return [line.removeprefix(FAILED) for line in last_lines if line.startswith(FAILED)]
+    sentences = [_failure(path, path.read_text(encoding="utf-8", errors="replace").splitlines()) for path in changed]
+    return [sentence for sentence in sentences if sentence]
+
+
+def _failure(path: Path, lines: list[str]) -> str:
+    """Return the sentence of a job's failure; nothing where it is done, or where the log is not a job's."""
+    started = STARTS.search(lines[0]) if lines else None
+    if started is None or ENDS.search(lines[-1]):
+        return ""
+    if lines[-1].startswith(FAILED):
+        return lines[-1].removeprefix(FAILED)
+    return f"{started[1]}: killed, by hand or for want of memory; the same command carries on (log: {path})"
+
+
+def _opened(path: Path, what: str) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("w", encoding="utf-8")
+    except OSError as error:
+        sys.exit(f"offnote: {what}: the log {path} cannot be written ({error.strerror}); mend the folder it is in")
 
 
 def _sentence(error: BaseException) -> str:

@@ -10,29 +10,20 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from offnote import cache, datasets, synthesis
-from offnote.clips import Clip, check_name, read_clips
+from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Dataset, Settings, resolve
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
+CHECKPOINTS = "results/cache/checkpoints"
 ALL = "all"
 DEMO_FOLDER = "results/cache/demo"
 NO_TRAINING_CLIPS = "no training clips"
-
-
-class Machine(NamedTuple):
-    """A machine, or a scope: a machine type and ID, either of which may be `all` in a scope."""
-
-    machine_type: str
-    machine_id: str
-
-    def __str__(self) -> str:
-        return f"{self.machine_type}/{self.machine_id}"
 
 
 @dataclass(frozen=True)
@@ -298,9 +289,7 @@ def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> lis
             (clip.machine, clip.path, None, None)
         )
         if row is None or row.split != clip.split:
-            raise InputError(
-                f"{name}: has no {clip.split} row for the cached clip {clip.path} of {'/'.join(clip.machine)}"
-            )
+            raise InputError(f"{name}: has no {clip.split} row for the cached clip {clip.path} of {clip.machine}")
         labelled.append(Clip(**{**_fields(row), "start": clip.start, "end": clip.end}))
     return labelled
 
@@ -312,7 +301,7 @@ def _fields(clip: Clip) -> dict[str, Any]:
 def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:
     by_machine: dict[Machine, list[Clip]] = {}
     for clip in sorted(clips, key=lambda clip: clip.order):
-        by_machine.setdefault(Machine(*clip.machine), []).append(clip)
+        by_machine.setdefault(clip.machine, []).append(clip)
     return by_machine
 
 

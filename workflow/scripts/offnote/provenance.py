@@ -56,8 +56,10 @@ def derive_seed(seed: int, trial: int, name: str) -> int:
     return int(digest([seed, trial, name])[:16], 16) >> 1
 
 
-def code_hash(module: str) -> str:
+def code_hash(module: str, script: Path | None = None) -> str:
     """Return a hash of the code that a stage runs: `module` and every module of the package it imports, and theirs.
+
+    `script`, where there is one, counts too: the file that calls the module.
 
     Comments, docstrings and layout do not count, so that mending a sentence retrains nothing. The configuration module
     does not count either: its values reach a stage as parameters.
@@ -67,7 +69,10 @@ def code_hash(module: str) -> str:
     >>> code_hash("offnote.windows") == code_hash("offnote.windows")
     True
     """
-    return digest({name: _code(name) for name in sorted(_reachable(module))})[:12]
+    code = {name: _plain(_tree(name)) for name in sorted(_reachable(module))}
+    if script is not None:
+        code["script"] = _plain(ast.parse(script.read_text(encoding="utf-8")))
+    return digest(code)[:12]
 
 
 def versions() -> dict[str, str]:
@@ -125,9 +130,9 @@ def _is_module(name: str) -> bool:
     return package == "offnote" and module.isidentifier() and (PACKAGE / f"{module}.py").is_file()
 
 
-@cache
-def _code(module: str) -> str:
-    tree = ast.parse(ast.unparse(_tree(module)))
+def _plain(tree: ast.Module) -> str:
+    """Write code without comments and docstrings, in one layout."""
+    tree = ast.parse(ast.unparse(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]

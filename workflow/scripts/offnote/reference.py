@@ -81,8 +81,8 @@ def _readme() -> str:
             "`config/config.yaml`; then overlays, each an experiment's file in `config/exp`, with "
             "`--configfile config/exp/NAME.yaml`; then the command line, as in "
             '`--config run=longer "training={epochs: 100}"`. What a file does not say, the one below it says. An '
-            "unknown key, a number that YAML reads as text (`1e-3`: write `1.0e-3`) and a value out of range are "
-            "refused by name before anything starts."
+            "unknown key, a key stated twice in one file, a number that YAML reads as text (`1e-3`: write `1.0e-3`) "
+            "and a value out of range are refused by name before anything starts."
         ),
         "",
         *_wrapped(

@@ -21,9 +21,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from offnote import metrics
+from offnote.clips import Clip
 from offnote.config import Evaluate
 from offnote.errors import InputError
-from offnote.evaluation import LabelledScores, MachineResult, MachineScores, machine_result, read_test_clips
+from offnote.evaluation import LabelledScores, MachineResult, MachineScores, machine_result
 from offnote.files import replacing
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,7 +78,7 @@ def draw_machine(
     *,
     scores: Sequence[Path],
     losses: Sequence[Path],
-    clips: Path,
+    clips: Sequence[Clip],
     roc: Path,
     histogram: Path,
     loss: Path,
@@ -95,7 +96,7 @@ def draw_machine(
         The ``loss.csv`` of each trial: columns ``epoch``, ``loss`` and ``validation_loss`` (empty cells where there are
         no held-out clips).
     clips
-        The clip list, with labels where they are known.
+        The machine's test clips, with labels where they are known.
     roc, histogram, loss
         SVG files to write.
     settings
@@ -107,7 +108,7 @@ def draw_machine(
         As :func:`offnote.evaluation.evaluate`, or if a loss file is not one.
     """
     machine = MachineScores(machine_type, machine_id, scores)
-    result = machine_result(machine, read_test_clips(clips), settings)
+    result = machine_result(machine, clips, settings)
     with _figure(roc, width=5.6, height=5.6) as figure:
         draw_roc(figure, result, settings)
     with _figure(histogram, width=7.2, height=5.6) as figure:

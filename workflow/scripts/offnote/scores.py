@@ -7,14 +7,17 @@ A score file is CSV with the columns ``path, split, [start, end,]`` and then one
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from offnote.clips import Entry, Excluded
 from offnote.errors import InputError
 from offnote.files import replacing
 
@@ -137,6 +140,29 @@ def read(path: Path) -> ScoreTable:
     table = _table(path, dict(zip(header, zip(*rows, strict=True), strict=True)), names)
     _refuse_duplicates(path, table.clips())
     return table
+
+
+def excluded_rows(excluded: Sequence[Excluded]) -> list[dict[str, Any]]:
+    """Return what the JSON file beside a score file says of the clips without a score."""
+    return [asdict(clip.entry) | {"reason": clip.reason} for clip in excluded]
+
+
+def read_excluded(path: Path) -> list[Excluded]:
+    """Read from the JSON file beside the score file `path` which clips have no score, and why; without one, none.
+
+    Raises
+    ------
+    InputError
+        The JSON file is damaged.
+    """
+    beside = path.with_suffix(".json")
+    if not beside.exists():
+        return []
+    try:
+        rows = json.loads(beside.read_text(encoding="utf-8"))["excluded"]
+        return [Excluded(reason=row.pop("reason"), entry=Entry(**row)) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{beside}: it must tell which clips have no score; score the machine again.") from error
 
 
 def name_clip(clip: Key) -> str:

@@ -12,13 +12,15 @@ import numpy as np
 
 from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
-from offnote.detectors import Card, Detector, load_detector, refuse_short_clip
+from offnote.clips import Excluded
+from offnote.config import BrokenClips
+from offnote.detectors import Card, Detector, load_detector, why_too_short
 from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import progress
 from offnote.provenance import versions
-from offnote.scores import Key, ScoreTable, write
+from offnote.scores import Key, ScoreTable, excluded_rows, write
 
 CLIPS_PER_READ = 32
 
@@ -33,6 +35,7 @@ def score_machine(
     threads: int,
     device: str,
     require_gpu: bool,
+    broken_clips: BrokenClips = "stop",
 ) -> None:
     """Score every clip of a machine, in the cache's order.
 
@@ -45,12 +48,13 @@ def score_machine(
     output : Path
         The score file. Training clips that the fit has not seen have the split ``validation`` in it.
     sidecar : Path
-        A JSON file about the scores: the model, the inputs, the device and the versions they come from.
+        A JSON file about the scores: the model, the inputs, the device and the versions they come from, and the broken
+        clips that have no score.
     quantiles : sequence of float
         Quantiles of the window errors to keep.
     threads : int
         Torch threads.
-    device, require_gpu
+    device, require_gpu, broken_clips
         As in the configuration.
 
     Raises
@@ -64,7 +68,11 @@ def score_machine(
     detector = load_detector(model_directory, chosen_device)
     with read_cache(cache) as features:
         _check_features(features, detector.card)
-        write(output, _score(detector, features, quantiles))
+        size = detector.card.window.frames
+        too_short = {clip: why_too_short(features, clip, size, broken_clips) for clip in range(len(features))}
+        usable = [clip for clip, reason in too_short.items() if not reason]
+        write(output, _score(detector, features, usable, quantiles))
+        excluded = [Excluded(features.entries[clip], reason) for clip, reason in too_short.items() if reason]
         about = {
             "format": "offnote-scores",
             "format_version": 1,
@@ -72,6 +80,7 @@ def score_machine(
             "scope": detector.card.scope,
             "trial": detector.card.trial,
             "inputs_sha256": features.inputs_sha256,
+            "excluded": excluded_rows([*features.excluded, *excluded]),
             "device": describe(chosen_device),
             "versions": versions(),
         }
@@ -87,10 +96,12 @@ def _check_features(features: FeatureCache, card: Card) -> None:
         )
 
 
-def _score(detector: Detector, features: FeatureCache, quantiles: Sequence[float]) -> ScoreTable:
-    entries = features.entries
-    clips = progress(_clips(features, detector.card.window.frames), len(entries), f"clips of {features.path.stem}")
-    rows = [detector.score(frames, quantiles) for frames in clips]
+def _score(detector: Detector, features: FeatureCache, clips: Sequence[int], quantiles: Sequence[float]) -> ScoreTable:
+    if not clips:
+        raise InputError(f"{features.path}: no clip is as long as one context window; set fewer window.frames")
+    entries = [features.entries[clip] for clip in clips]
+    frames_of_clips = progress(_frames(features, clips), len(clips), f"clips of {features.path.stem}")
+    rows = [detector.score(frames, quantiles) for frames in frames_of_clips]
     held_out = {(clip.path, clip.start, clip.end) for clip in detector.card.held_out}
 
     def split(entry_split: str, key: Key) -> str:
@@ -105,11 +116,8 @@ def _score(detector: Detector, features: FeatureCache, quantiles: Sequence[float
     )
 
 
-def _clips(features: FeatureCache, size: int) -> Iterator[np.ndarray]:
+def _frames(features: FeatureCache, clips: Sequence[int]) -> Iterator[np.ndarray]:
     """Read clip by clip, though several from the file at once."""
-    for first in range(0, len(features), CLIPS_PER_READ):
-        indices = range(first, min(first + CLIPS_PER_READ, len(features)))
-        for index in indices:
-            refuse_short_clip(features, index, size)
-        frames, offsets = features.clips(indices)
+    for first in range(0, len(clips), CLIPS_PER_READ):
+        frames, offsets = features.clips(clips[first : first + CLIPS_PER_READ])
         yield from (frames[start:end] for start, end in pairwise(offsets))

@@ -9,9 +9,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from pathlib import Path
 
 from offnote.clips import Clip, write_clips
@@ -19,17 +18,32 @@ from offnote.config import RESERVED_NAMES
 from offnote.datasets import find_recordings
 from offnote.errors import InputError
 
-NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact"})
+NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact", "nominal"})
 ANOMALY_WORDS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "fault", "faults", "faulty", "defect", "defects", "defective"}
-    | {"bad", "broken", "damage", "damaged", "failure", "failed", "ng", "nok", "unhealthy"}
+    | {"bad", "broken", "damage", "damages", "damaged", "failure", "failures", "failed", "flaw", "flaws", "flawed"}
+    | {"disturbance", "disturbances", "disturbed", "harmed", "impaired", "malfunction", "malfunctions", "worn"}
+    | {"ng", "nok"}
 )
-SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test", "new": "test"} | {
+OPPOSITE = {"normal": "anomaly", "anomaly": "normal"}
+PLAIN_WORDS = dict.fromkeys(NORMAL_WORDS, "normal") | dict.fromkeys(ANOMALY_WORDS, "anomaly")
+LABEL_WORDS = (
+    {f"{prefix}{word}": OPPOSITE[label] for prefix in ("no", "non", "not", "un") for word, label in PLAIN_WORDS.items()}
+    | {f"{word}{suffix}": "normal" for word in ANOMALY_WORDS for suffix in ("less", "free")}
+    | PLAIN_WORDS
+)
+SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | {
     "eval": "test",
     "evaluation": "test",
     "supplemental": "supplemental",
 }
 NEGATIONS = frozenset({"not", "no", "non", "without", "un"})
+# Beside these words, "new" still means new recordings, and not a new machine.
+RECORDING_WORDS = frozenset(
+    {"audio", "audios", "clip", "clips", "data", "file", "files", "measurement", "measurements"}
+    | {"record", "recorded", "recording", "recordings", "records", "sample", "samples", "sound", "sounds"}
+    | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
+)
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -62,7 +76,7 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
     Raises
     ------
     InputError
-        There are no recordings, or `sheet` is there already.
+        There are no recordings, or `sheet` is there already or cannot be written.
     """
     if sheet.suffix != ".tsv":
         raise InputError(f"{sheet}: a sample sheet is tab-separated; give it a name that ends in .tsv")
@@ -99,7 +113,7 @@ def guess_clips(folder: Path) -> list[Clip]:
 
 def _guess(path: str, level: int | None, name: str) -> _Guess:
     *folders, file = path.split("/")
-    label, split = _label(path), _first(SPLIT_WORDS.get(word) for word in _words(path))
+    label, split = _label(path), _first(map(_split_told, path.split("/")))
     if not label and level is not None and level < len(folders) and not split:
         label = "anomaly"
     telling = [folder for place, folder in enumerate(folders) if place != level and not _tells(folder)]
@@ -114,21 +128,34 @@ def _label_level(paths: Iterable[str]) -> int | None:
     return max(set(depths), key=depths.count) if depths else None
 
 
-def _label(text: str) -> str:
-    """Return the label that the words tell; a negation turns the word after it round."""
-    labels = set()
-    for before, word in pairwise(["", *_words(text)]):
-        if word in NORMAL_WORDS | ANOMALY_WORDS:
-            labels.add("anomaly" if (word in ANOMALY_WORDS) != (before in NEGATIONS) else "normal")
+def _label(path: str) -> str:
+    """Return the label that the words tell, an anomaly's before all."""
+    labels = {label for name in path.split("/") for label in _labels(name)}
     return max(labels, default="", key=("", "normal", "anomaly").index)
 
 
+def _labels(name: str) -> Iterator[str]:
+    """Yield the label of each word that tells one; "not" before it and "free" after it turn it round."""
+    words = _words(re.sub(r"free[^a-z]+(?:of|from)(?![a-z])", "without", name.lower()))
+    for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
+        if label := LABEL_WORDS.get(word):
+            turned = before in NEGATIONS or (label == "anomaly" and after == "free")
+            yield OPPOSITE[label] if turned else label
+
+
 def _tells(folder: str) -> bool:
-    return bool(_label(folder) or SPLIT_WORDS.keys() & set(_words(folder)))
+    return bool(_label(folder) or _split_told(folder))
+
+
+def _split_told(name: str) -> str:
+    """Return the split that a folder's or file's name tells: "new" only by itself, as a machine may be called so."""
+    words = [word for word in _words(name) if not word.isdigit()]
+    is_new = "new" in words and not set(words) - RECORDING_WORDS - {"new"}
+    return _first(SPLIT_WORDS.get(word) for word in words) or ("test" if is_new else "")
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+", text.lower())
+    return re.findall(r"[a-z]+|[0-9]+", text.lower())
 
 
 def _first(found: Iterable[str | None]) -> str:

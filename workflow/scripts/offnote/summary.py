@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -37,7 +37,7 @@ COUNTS = ("normal", "anomaly", "unlabelled")
 MEASURES = ("score", "percentile", "deviation")
 
 SHOWN = 20
-"""Clips in the ranking; the table of clips holds them all."""
+"""Clips in a list of the summary; the tables hold them all."""
 
 
 def html_page(text: str) -> str:
@@ -57,6 +57,7 @@ def summary_lines(
     machines: Sequence[Row],
     types: Sequence[Row],
     clips: Sequence[Row],
+    excluded: Sequence[Row],
     unscored: Sequence[tuple[str, str]],
 ) -> Iterator[str]:
     """Yield the lines of the summary.
@@ -69,12 +70,16 @@ def summary_lines(
         The ``evaluate`` section of the configuration.
     machines, types, clips
         The rows of the three tables, as :func:`offnote.evaluation.evaluate` describes them.
+    excluded
+        The rows of the table of excluded clips.
     unscored
         Machine and path of each recording of which no slice was left to score.
     """
     means = [row for row in machines if row.get("trial", "mean") == "mean"]
     trials = [row for row in machines if row.get("trial", "mean") != "mean"]
     yield from _opening(run, settings, means, len({row["trial"] for row in trials}))
+    if excluded:
+        yield from _exclusions(excluded)
     rated = [row for row in means if row["status"] == "ok"]
     if rated:
         yield from _detection(settings, rated, types, trials)
@@ -101,6 +106,21 @@ def _opening(run: str, settings: Evaluate, machines: Sequence[Row], trials: int)
         f"{_plural(trials, 'trial')}. The score of a clip is the column {_code(settings.aggregator)} of the score "
         "files; higher is more anomalous."
     )
+
+
+def _exclusions(excluded: Sequence[Row]) -> Iterator[str]:
+    splits = Counter(row["split"] for row in excluded)
+    counts = ", ".join(f"{count} of split {split}" for split, count in sorted(splits.items()))
+    yield ""
+    yield f"**Without {_plural(len(excluded), 'broken clip')}** ({counts}), which `tables/excluded.csv` lists:"
+    yield ""
+    cells = [
+        [_name(row), _code(name_clip((row["path"], row["start"], row["end"]))), row["split"], row["reason"]]
+        for row in excluded[:SHOWN]
+    ]
+    yield from _markdown(["machine", "clip", "split", "why"], cells)
+    if len(excluded) > SHOWN:
+        yield from ("", f"… and {len(excluded) - SHOWN} more.")
 
 
 def _detection(settings: Evaluate, rated: Sequence[Row], types: Sequence[Row], trials: Sequence[Row]) -> Iterator[str]:

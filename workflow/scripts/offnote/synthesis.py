@@ -10,6 +10,7 @@ turn read at the speed of the shaft, and a knock is a short decaying ring.
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
@@ -446,7 +447,7 @@ _MACHINES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
     ),
     ("valve", "id_00"): partial(
         Valve,
-        cycle=1.4,
+        cycle=1.5,
         open_for=0.5,
         gas=((500, -30), (2500, -4), (5000, 0), (8000, -4)),
         opening=(1800.0, 3100.0, 5200.0),
@@ -662,8 +663,11 @@ def synthesise_machine(machine_type: str, machine_id: str, root: Path, demo: Dem
     paths = planned_paths(demo, machine_type, machine_id)
     for path in progress(paths, len(paths), f"synthesise {machine_type}/{machine_id}"):
         sound = np.rint(synthesise_clip(path, demo) * np.float32(2**15 - 1)).astype(np.int16)
+        # By way of memory: of a full disk libsndfile says no more than "system error".
+        content = io.BytesIO()
+        soundfile.write(content, sound, SAMPLE_RATE, format="WAV", subtype="PCM_16")
         with replacing(root / path) as temporary:
-            soundfile.write(temporary, sound, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+            temporary.write_bytes(content.getvalue())
 
 
 class _Clip(NamedTuple):

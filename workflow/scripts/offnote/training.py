@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from offnote.cache import Entry, FeatureCache
+from offnote.cache import FeatureCache
+from offnote.clips import Entry
 from offnote.config import Training
 from offnote.errors import InputError
 from offnote.logs import progress
@@ -28,16 +29,17 @@ ClipReference = tuple[int, int]
 def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
     """Choose the training clips of a machine that the fit does not see.
 
-    Whole recordings are held out, so that overlapping slices of one are never on both sides; where all clips are
-    slices of a single recording, single slices are.
+    Whole recordings are held out, so that overlapping slices of one are never on both sides. Where recordings are too
+    few for that, as with three hours cut into slices and a tenth to hold out, a stretch of each is held out instead:
+    neighbouring slices, from a place drawn at random; only slices at its two ends may overlap the others.
 
     Parameters
     ----------
     entries : sequence of Entry
-        The machine's clips; only those of split ``train`` can be chosen.
+        The machine's clips, slices in the order of time; only those of split ``train`` can be chosen.
     fraction : float
-        Share to hold out, rounded to whole recordings: at least one, if there are two and `fraction` is not 0; never
-        all.
+        Share to hold out, rounded to whole recordings or slices: at least one, if there are two and `fraction` is not
+        0; never all.
     seed : int
         The same seed chooses the same clips.
 
@@ -50,18 +52,31 @@ def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
     --------
     >>> held_out([Entry(f"{i}.wav", "train") for i in range(10)], 0.2, seed=0)
     [1, 4]
+    >>> held_out([Entry("hour.wav", "train", "", 10.0 * i, 10.0 * i + 10) for i in range(10)], 0.2, seed=0)
+    [8, 9]
     """
     recordings: dict[str, list[int]] = {}
     for index, entry in enumerate(entries):
         if entry.split == "train":
             recordings.setdefault(entry.path, []).append(index)
     units = list(recordings.values())
-    if len(units) == 1:
-        units = [[index] for index in units[0]]
-    wanted = 0 if fraction == 0 else max(1, round(fraction * len(units)))
-    order = torch.randperm(len(units), generator=torch.Generator().manual_seed(seed)).tolist()
-    chosen = order[: min(wanted, max(0, len(units) - 1))]
+    generator = torch.Generator().manual_seed(seed)
+    if round(fraction * len(units)) == 0 and any(len(unit) > 1 for unit in units):
+        return sorted(index for unit in units for index in _stretch(unit, fraction, generator))
+    order = torch.randperm(len(units), generator=generator).tolist()
+    chosen = order[: _share(fraction, len(units))]
     return sorted(index for unit in chosen for index in units[unit])
+
+
+def _stretch(indices: Sequence[int], fraction: float, generator: torch.Generator) -> Sequence[int]:
+    count = _share(fraction, len(indices))
+    first = int(torch.randint(len(indices) - count + 1, (1,), generator=generator))
+    return indices[first : first + count]
+
+
+def _share(fraction: float, total: int) -> int:
+    wanted = 0 if fraction == 0 else max(1, round(fraction * total))
+    return min(wanted, max(0, total - 1))
 
 
 class WindowSource:
@@ -244,7 +259,14 @@ def start(network: nn.Module, settings: Training, generator: torch.Generator) ->
     return State(network, Adam(network, settings.learning_rate, settings.adam_epsilon), generator)
 
 
-def fit(state: State, windows: WindowSource, validation: WindowSource | None, settings: Training, what: str) -> None:
+def fit(
+    state: State,
+    windows: WindowSource,
+    validation: WindowSource | None,
+    settings: Training,
+    what: str,
+    after_epoch: Callable[[State], None] | None = None,
+) -> None:
     """Train `state.network` for the epochs that its history still lacks.
 
     Adam minimises the mean squared error over all elements of a batch, as in the published baselines.
@@ -259,6 +281,8 @@ def fit(state: State, windows: WindowSource, validation: WindowSource | None, se
         Epochs and batch size.
     what : str
         Names the model in the log.
+    after_epoch : callable, optional
+        Called with the state when an epoch is done.
 
     Raises
     ------
@@ -275,6 +299,8 @@ def fit(state: State, windows: WindowSource, validation: WindowSource | None, se
             )
         state.history.loss.append(loss)
         state.history.validation_loss.append(_validation_loss(state.network, validation))
+        if after_epoch is not None:
+            after_epoch(state)
 
 
 def _epoch(state: State, windows: WindowSource, batch_size: int) -> float:

@@ -1,0 +1,154 @@
+"""A fit goes on from its checkpoint as if it had never stopped."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from offnote import cache, checkpoints, training
+from offnote.cache import CachedClip
+from offnote.checkpoints import Checkpoint
+from offnote.clips import Entry
+from offnote.config import Model, Training, Window
+from offnote.detectors import fit_scope
+
+MELS = 4
+EPOCHS = 6
+FILES = ("model.safetensors", "model.json", "loss.csv")
+MODEL = Model(
+    scope="machine",
+    hidden=[8, 2, 8],
+    batch_norm=True,
+    batch_norm_momentum=0.01,
+    batch_norm_epsilon=1e-3,
+    initialisation="torch",
+)
+TRAINING = Training(epochs=EPOCHS, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2)
+
+
+class Killed(BaseException):
+    """Stands for the end of the process in the middle of training."""
+
+
+@pytest.fixture
+def features(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    clips = [
+        CachedClip(Entry(f"{number}.wav", "train"), "", 0, generator.normal(size=(20, MELS)).astype(np.float32))
+        for number in range(10)
+    ]
+    path = tmp_path / "fan" / "id_00.h5"
+    cache.write(path, clips, {}, n_mels=MELS)
+    return path
+
+
+def fit(features: Path, directory: Path, kept: Path | None, **changes: Any) -> Checkpoint:
+    return fit_scope(
+        [features],
+        directory,
+        window=Window(frames=3),
+        model=MODEL,
+        training=TRAINING.model_copy(update=changes),
+        seed=0,
+        trial=0,
+        scope="fan/id_00",
+        device="cpu",
+        require_gpu=False,
+        checkpoints=kept,
+        checkpoint_seconds=0.0,
+    )
+
+
+def written(directory: Path) -> list[bytes]:
+    return [(directory / name).read_bytes() for name in FILES]
+
+
+def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
+    """End the process in that epoch, counted from 1; the list that is returned counts the epochs begun."""
+    whole, begun = training._epoch, []
+
+    def epoch(state: training.State, windows: training.WindowSource, batch_size: int) -> float:
+        begun.append(len(state.history.loss) + 1)
+        if begun[-1] == number:
+            # Half an epoch is trained, and lost.
+            next(iter(windows.batches(batch_size, state.generator)))
+            raise Killed
+        return whole(state, windows, batch_size)
+
+    monkeypatch.setattr(training, "_epoch", epoch)
+    return begun
+
+
+@pytest.mark.parametrize("memory", [4096.0, 0.001], ids=["resident", "streamed"])
+@pytest.mark.parametrize("number", [1, 2, EPOCHS])
+def test_a_killed_fit_goes_on_and_ends_in_the_same_bytes(
+    tmp_path: Path, features: Path, number: int, memory: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(features, tmp_path / "undisturbed", None, memory=memory)
+    with monkeypatch.context() as patched:
+        kill_in_epoch(patched, number)
+        with pytest.raises(Killed):
+            fit(features, tmp_path / "killed", tmp_path / "kept", memory=memory)
+    assert not (tmp_path / "killed").exists()
+    with monkeypatch.context() as patched:
+        begun = kill_in_epoch(patched, 0)
+        checkpoint = fit(features, tmp_path / "killed", tmp_path / "kept", memory=memory)
+    assert begun == list(range(number, EPOCHS + 1))
+    assert written(tmp_path / "killed") == written(tmp_path / "undisturbed")
+    checkpoint.discard()
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
+def test_a_finished_fit_is_not_done_again_before_its_checkpoint_is_discarded(
+    tmp_path: Path, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(features, tmp_path / "first", tmp_path / "kept")
+    begun = kill_in_epoch(monkeypatch, 0)
+    fit(features, tmp_path / "second", tmp_path / "kept")
+    assert begun == []
+    assert written(tmp_path / "second") == written(tmp_path / "first")
+
+
+@pytest.mark.parametrize("change", ["learning_rate", "validation", "features"])
+def test_another_fit_does_not_take_it(
+    tmp_path: Path, features: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(features, tmp_path / "first", tmp_path / "kept")
+    begun = kill_in_epoch(monkeypatch, 0)
+    if change == "features":
+        features.touch()
+        fit(features, tmp_path / "second", tmp_path / "kept")
+    else:
+        fit(features, tmp_path / "second", tmp_path / "kept", **{change: 0.3})
+    assert len(begun) == EPOCHS
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-50], lambda content: content[:-1] + b"\x7f"])
+def test_a_damaged_checkpoint_is_no_loss_but_time(
+    tmp_path: Path, features: Path, damage: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(features, tmp_path / "first", tmp_path / "kept")
+    [kept] = (tmp_path / "kept").glob("*/state.safetensors")
+    kept.write_bytes(damage(kept.read_bytes()))
+    begun = kill_in_epoch(monkeypatch, 0)
+    fit(features, tmp_path / "second", tmp_path / "kept")
+    assert len(begun) == EPOCHS
+    assert "training starts anew" in caplog.text
+    assert written(tmp_path / "second") == written(tmp_path / "first")
+
+
+def test_it_is_written_only_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = iter([0.0, 59.0, 61.0, 120.0, 122.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
+    written: list[Path] = []
+    monkeypatch.setattr(checkpoints, "save_file", lambda tensors, path, about: written.append(path))
+    checkpoint = Checkpoint(tmp_path / "state.safetensors", 60.0)
+    network = torch.nn.Linear(2, 2)
+    state = training.start(network, TRAINING, torch.Generator())
+    for _ in range(4):
+        checkpoint.keep(state)
+    assert len(written) == 2

@@ -1,0 +1,72 @@
+"""The manifest names everything that a run was made from, and nothing that differs between two equal runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from offnote import cache
+from offnote.cache import CachedClip
+from offnote.clips import Entry
+from offnote.config import ROOT, Settings, resolve
+from offnote.manifest import write_manifest
+from offnote.provenance import derive_seed, git_commit
+
+DEVICE = {"type": "cpu", "capability": "AVX2", "threads": 1, "torch": "2.14.1"}
+
+
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> dict[str, Any]:
+    """Write a manifest over small files of the real formats, and read it."""
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    clip = CachedClip(Entry("a.wav", "train"), "0" * 64, 4, np.ones((4, 2), np.float32))
+    cache.write(Path("fan/id_00.h5"), [clip], {}, n_mels=2)
+    Path("model").mkdir()
+    Path("model/model.json").write_text(json.dumps({"seed": 3, "trial": 1, "scope": "fan/id_00", "device": DEVICE}))
+    Path("scores.json").write_text(json.dumps({"device": DEVICE | {"threads": 2}}))
+    for name in ("clips.tsv", "model/model.safetensors", "scores.csv", "machines.csv"):
+        Path(name).write_text(name)
+    write_manifest(
+        settings,
+        clips=Path("clips.tsv"),
+        caches=[Path("fan/id_00.h5")],
+        models=[Path("model/model.json"), Path("model/model.safetensors")],
+        scores=[Path("scores.csv"), Path("scores.json")],
+        tables=[Path("machines.csv")],
+        stages={"train": "abc"},
+        config=Path("config.yaml"),
+        manifest=Path("manifest.json"),
+    )
+    content: dict[str, Any] = json.loads(Path("manifest.json").read_text(encoding="utf-8"))
+    return content
+
+
+def test_it_says_what_the_run_was_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [settings] = resolve(
+        {"run": "pumps", "training": {"epochs": 3}, "dataset": {"name": "mine", "path": "/data/ä"}}
+    ).values()
+    content = written(tmp_path / "first", monkeypatch, settings)
+    assert content["sha256"]["scores.csv"] == hashlib.sha256(b"scores.csv").hexdigest()
+    assert content["seeds"] == {"model": derive_seed(3, 1, "fan/id_00")}
+    assert content["devices"] == [DEVICE, DEVICE | {"threads": 2}]
+    assert content["inputs"]["fan/id_00.h5"]["clips"] == 1
+    assert content["git_commit"] == git_commit(ROOT)
+    assert content["code"] == {"train": "abc"}
+    assert {"torch", "numpy", "python"} <= content["versions"].keys()
+    stated = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
+    assert resolve(stated) == {"pumps": settings}
+
+
+def test_equal_runs_in_two_folders_write_the_same_and_no_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [settings] = resolve({}).values()
+    first = written(tmp_path / "first", monkeypatch, settings)
+    assert written(tmp_path / "second", monkeypatch, settings) == first
+    text = json.dumps(first)
+    assert str(tmp_path) not in text
+    assert socket.gethostname() not in text

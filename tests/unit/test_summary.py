@@ -1,0 +1,88 @@
+"""The summary is a page that Markdown and HTML readers show whole, whatever the names in it."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+from offnote.config import Evaluate
+from offnote.summary import SHOWN, html_page, summary_lines
+
+SETTINGS = Evaluate()
+NAMES = {"machine_type": "fan", "machine_id": "id_00"}
+COUNTS = {"normal": 4, "anomaly": 6, "unlabelled": 0}
+AREAS = {"auc": 0.9, "auc_low": 0.8, "auc_high": 0.95, "pauc": 0.7, "pauc_low": 0.6, "pauc_high": 0.85}
+UNUSUAL = {"median_percentile": 50.0, "share_above_95": 0.1}
+MACHINES: list[dict[str, Any]] = [
+    {**NAMES, "trial": trial, **AREAS, "auc": auc, **COUNTS, **UNUSUAL, "status": "ok"}
+    for trial, auc in [(0, 0.85), (1, 0.95), ("mean", 0.9)]
+]
+TYPES: list[dict[str, Any]] = [
+    {"machine_type": "fan", "mean_over": "machines", "machines": 1, **AREAS},
+    {"machine_type": "all", "mean_over": "machines", "machines": 1, **AREAS},
+]
+
+
+def clip(path: str, label: str = "", percentile: float = 99.0) -> dict[str, Any]:
+    measures = {"score": 1.5, "percentile": percentile, "deviation": 2.0, "held_out": 10}
+    return {**NAMES, "path": path, "start": None, "end": None, "label": label, **measures}
+
+
+def excluded(count: int) -> list[dict[str, Any]]:
+    names = [f"broken {number}.wav" for number in range(count)]
+    return [{**NAMES, "path": name, "start": None, "end": None, "split": "test", "reason": "silent"} for name in names]
+
+
+def page(**changes: Any) -> tuple[str, ET.Element]:
+    rows: dict[str, Any] = {"machines": MACHINES, "types": TYPES, "clips": [], "excluded": [], "unscored": []}
+    text = "\n".join(summary_lines("trial", SETTINGS, **rows | changes)) + "\n"
+    body = html_page(text).replace("<!DOCTYPE html>", "").replace('<meta charset="utf-8">', "")
+    return text, ET.fromstring(body)
+
+
+def tables(root: ET.Element) -> list[list[list[str]]]:
+    return [
+        [[" ".join("".join(cell.itertext()).split()) for cell in row] for row in table.iter("tr")]
+        for table in root.iter("table")
+    ]
+
+
+def test_labelled_machines_have_their_areas_with_bounds_and_the_spread_of_the_trials() -> None:
+    text, root = page()
+    types, machines = tables(root)
+    assert types[1] == ["fan", "1", "90.0 [80.0, 95.0]", "70.0 [60.0, 85.0]"]
+    assert types[2][0] == "mean over all machines"
+    assert machines[1] == ["fan/id_00", "90.0 [80.0, 95.0]", "70.0 [60.0, 85.0]", "85.0 to 95.0", "4", "6", "0"]
+    assert "1 machine, 10 test clips (4 normal, 6 anomaly, 0 unlabelled), 2 trials" in text
+    assert "One clip of the smallest class (4 clips, fan/id_00) can move its machine's AUC by 25 points" in text
+
+
+@pytest.mark.parametrize("path", ["a|b.wav", "späte Schicht/<1>.wav", "a_*b*_.wav"])
+def test_names_of_clips_come_through_markdown_unharmed(path: str) -> None:
+    _, root = page(clips=[clip(path)])
+    assert [row[2] for row in tables(root)[-1][1:]] == [path]
+
+
+def test_broken_clips_are_counted_and_the_first_ones_shown() -> None:
+    text, root = page(excluded=excluded(SHOWN + 3))
+    assert f"**Without {SHOWN + 3} broken clips** ({SHOWN + 3} of split test)" in text
+    assert tables(root)[0][1] == ["fan/id_00", "broken 0.wav", "test", "silent"]
+    assert len(tables(root)[0]) == 1 + SHOWN
+    assert "… and 3 more." in text
+    assert "Without" not in page()[0]
+
+
+def test_every_row_of_every_table_has_the_cells_of_its_head() -> None:
+    unrated = {**NAMES, **COUNTS, "machine_id": "id_02", "status": "no training clips"}
+    _, root = page(
+        machines=[*MACHINES, unrated],
+        clips=[clip("a.wav"), clip("b.wav", "normal")],
+        excluded=excluded(2),
+        unscored=[("fan/id_00", "off.wav")],
+    )
+    found = tables(root)
+    assert len(found) == 7
+    for table in found:
+        assert {len(row) for row in table} == {len(table[0])}
+        assert all(cell != "" for row in table for cell in row)

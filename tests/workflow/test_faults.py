@@ -1,0 +1,239 @@
+"""Bad input, done for real: what the person at the keyboard sees, and what is left of the run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import soundfile
+import yaml
+from offnote.config import Demo
+from offnote.synthesis import planned_paths, synthesise_clip
+
+from .conftest import ROOT, TINY_DEMO, Workflow
+
+RATE = 16000
+SETTINGS: dict[str, Any] = {name: TINY_DEMO[name] for name in ("training", "evaluate")}
+CLIPS = Demo(train=4, test_normal=2, test_anomaly=2, duration=2.0)
+HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel"
+
+Samples = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def sound(path: Path, change: Callable[[Samples], Samples]) -> None:
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, change(samples), rate, subtype="FLOAT")
+
+
+def with_one_nan(samples: Samples) -> Samples:
+    return np.where(np.arange(len(samples)) == 999, np.nan, samples)
+
+
+# Each breaks the clip at a path, and says what the screen must say of it.
+FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "unreadable": (lambda path: path.write_bytes(b"no sound at all"), "damaged, or no audio file"),
+    "zero_bytes": (lambda path: path.write_bytes(b""), "damaged, or no audio file"),
+    "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20000]), "cut short, 19956 of 64000 bytes"),
+    "empty": (lambda path: sound(path, lambda samples: samples[:0]), "empty, it holds no samples"),
+    "silent": (lambda path: sound(path, np.zeros_like), "silent, every sample"),
+    "nan": (lambda path: sound(path, with_one_nan), "is not finite"),
+    "shorter_than_padding": (lambda path: sound(path, lambda samples: samples[:300]), "300 samples are too few"),
+    "shorter_than_window": (lambda path: sound(path, lambda samples: samples[:1500]), "3 frames are less than one"),
+}
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return a folder with a sheet of machines: one sound, and one for each fault with one broken test clip."""
+    flow = Workflow(tmp_path_factory.mktemp("broken"))
+    rows = [HEADER]
+    for fault in ["none", *FAULTS]:
+        for path in planned_paths(CLIPS, "rotor", "id_00"):
+            name = f"recordings/{fault}/{path.partition('/')[2]}"
+            (flow.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(flow.folder / name, synthesise_clip(path, CLIPS), RATE, subtype="PCM_16")
+            label = "anomaly" if "anomaly" in path else "normal"
+            rows.append(f"{name}\trotor\t{fault}\t{'train' if '/train/' in path else 'test'}\t{label}")
+        if fault != "none":
+            FAULTS[fault][0](victim(flow, fault))
+    (flow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return flow
+
+
+def victim(flow: Workflow, fault: str) -> Path:
+    """Return the clip of a machine that its fault breaks: the last normal one of four test clips."""
+    return max((flow.folder / "recordings" / fault / "test").glob("normal_*"))
+
+
+def settings(flow: Workflow, broken_clips: str) -> dict[str, Any]:
+    dataset = {"name": "broken", "path": str(flow.folder / "sheet.tsv"), "broken_clips": broken_clips}
+    return SETTINGS | {"run": "broken", "dataset": dataset}
+
+
+@pytest.fixture(scope="module")
+def stopped(broken: Workflow) -> str:
+    """Run the workflow where broken clips stop, and return what was on the screen."""
+    done = broken.run(settings(broken, "stop"))
+    assert done.returncode == 1
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def went_on(broken: Workflow, stopped: str) -> str:
+    """Run it again where broken clips are excluded, and return what was on the screen."""
+    assert stopped
+    return broken.finish(settings(broken, "exclude"))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_broken_clip_stops_its_machine_in_one_sentence(broken: Workflow, stopped: str, fault: str) -> None:
+    [sentence] = {line for line in stopped.splitlines() if line.startswith("offnote: ") and f"rotor/{fault}" in line}
+    assert victim(broken, fault).name in sentence
+    assert FAULTS[fault][1] in sentence
+    assert "set dataset.broken_clips: exclude" in sentence
+    log = Path(sentence.rpartition("(log: ")[2].rstrip(")"))
+    story = (broken.folder / log).read_text(encoding="utf-8")
+    assert "Traceback" in story
+    assert sentence.removeprefix("offnote: ") in story
+    assert "Traceback" not in stopped
+
+
+def test_where_one_machine_stops_the_others_finish_and_there_are_no_tables(broken: Workflow, stopped: str) -> None:
+    assert stopped.rstrip().splitlines()
+    assert (broken.folder / "results/broken/scores/rotor/none/trial_0.csv").is_file()
+    scored = {path.parent.name for path in (broken.folder / "results/broken/scores/rotor").glob("*/trial_0.csv")}
+    assert scored <= {"none", *FAULTS}
+
+
+def test_excluded_clips_are_listed_counted_and_never_scored(broken: Workflow, went_on: str) -> None:
+    listed = broken.rows("broken/tables/excluded.csv")
+    assert {row["machine_id"]: row["path"] for row in listed} == {
+        fault: victim(broken, fault).relative_to(broken.folder).as_posix() for fault in FAULTS
+    }
+    for row in listed:
+        assert FAULTS[row["machine_id"]][1] in row["reason"]
+        assert (row["split"], row["label"] != "") == ("test", True)
+    assert f"Without {len(FAULTS)} broken clips" in went_on
+    whole = broken.rows("broken/scores/rotor/none/trial_0.csv")
+    for fault in FAULTS:
+        scored = broken.rows(f"broken/scores/rotor/{fault}/trial_0.csv")
+        names = {row["path"].partition(fault)[2] for row in scored}
+        missing = str(victim(broken, fault)).rpartition(fault)[2]
+        assert names == {row["path"].partition("none")[2] for row in whole} - {missing}
+        assert all(float(row["mean"]) > 0 for row in scored)
+
+
+def test_stopping_again_refuses_tables_that_lack_a_clip(broken: Workflow, went_on: str) -> None:
+    assert went_on
+    done = broken.run(settings(broken, "stop"), "--until", "evaluate")
+    assert done.returncode == 1
+    assert "has no score" in done.stdout + done.stderr
+    assert not (broken.folder / "results/broken/tables/machines.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("rows", "sentence"),
+    [
+        (["a.wav\tfan\tid_00\ttrain\tnormal", "b.wav\tfan\tid_00\ttrain\tnormal"], "there is no file b.wav"),
+        (["a.wav\tfan\tid_00\ttrain\tnormal", "a.wav\tfan\tid_00\ttrain\tnormal"], "the clip a.wav is listed twice"),
+        (["a.wav\tfan\tid_00\ttraining\tnormal"], "line 2, split: 'training' is none of"),
+        (["a.wav\tfan\tid_00\ttest\tbroken"], "line 2, label: 'broken' is none of"),
+        (["a.wav\tfan\tid 00\ttrain\tnormal"], "line 2, machine_id: 'id 00' cannot be a folder's name"),
+        (["a.wav\tall\tid_00\ttrain\tnormal"], "line 2, machine_type: 'all' cannot be a folder's name"),
+        (["a.wav\tfan\tid_00\ttrain"], "line 2: has another number of columns than the header"),
+    ],
+)
+def test_a_wrong_row_of_a_sheet_is_named_before_any_job(workflow: Workflow, rows: list[str], sentence: str) -> None:
+    (workflow.folder / "a.wav").touch()
+    (workflow.folder / "sheet.tsv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
+    done = workflow.run({"run": "a", "dataset": {"name": "a", "path": str(workflow.folder / "sheet.tsv")}})
+    assert done.returncode == 1
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not (workflow.folder / "results").exists()
+
+
+def test_an_unknown_column_is_named(workflow: Workflow) -> None:
+    (workflow.folder / "sheet.tsv").write_text("path\tmachine_type\tmachine_id\tsplits\n", encoding="utf-8")
+    done = workflow.run({"run": "a", "dataset": {"name": "a", "path": str(workflow.folder / "sheet.tsv")}})
+    assert done.returncode == 1
+    assert "the column 'split' is missing" in done.stdout + done.stderr
+
+
+def test_what_this_machine_cannot_do_is_said_before_anything_is_removed(demo: Workflow) -> None:
+    before = demo.files("demo/**/*.*")
+    impossible: list[tuple[dict[str, Any], str]] = [
+        ({"model": {"threads": 3}, "seed": 1}, "model.threads is 3"),
+        ({"require_gpu": True, "seed": 1}, "a GPU is required"),
+    ]
+    for config, sentence in impossible:
+        if "require_gpu" in config and has_gpu():
+            continue
+        done = demo.run(TINY_DEMO | config, cores=2)
+        assert done.returncode == 1
+        assert sentence in done.stdout + done.stderr
+        assert demo.files("demo/**/*.*") == before
+
+
+def has_gpu() -> bool:
+    from offnote.device import gpus
+
+    return gpus() > 0
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one flipped byte"])
+def test_a_damaged_cache_is_named_by_the_job_that_reads_it(demo: Workflow, workflow: Workflow, damage: str) -> None:
+    [source] = (demo.folder / "results/cache/features/demo").glob("*/rotor/id_00.h5")
+    path = workflow.folder / "features/rotor/id_00.h5"
+    path.parent.mkdir(parents=True)
+    content = bytearray(source.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    else:
+        with h5py.File(source, "r") as file:
+            content[file["frames"].id.get_chunk_info(0).byte_offset + 100] ^= 1
+    path.write_bytes(content)
+    dataset = {"name": "elsewhere", "features": str(workflow.folder / "features")}
+    done = workflow.run(SETTINGS | {"run": "damaged", "dataset": dataset})
+    assert done.returncode == 1
+    assert f"{path}: not a feature cache, or damaged" in done.stdout + done.stderr
+    assert not workflow.files("damaged/tables/*")
+
+
+def disk(flow: Workflow, config: dict[str, Any], script: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell script that may mount file systems; in it ``$run`` is the command of the workflow."""
+    if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("this system lets nobody mount a file system of their own (unshare)")
+    overlay = flow.folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
+    run = f"{sys.executable} -m snakemake -s {ROOT}/Snakefile --cores 2 -d {flow.folder} --configfile {overlay}"
+    command = ["unshare", "-rm", "bash", "-c", f"run='{run}'; cd {flow.folder}; {script}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_a_full_disk_stops_the_run_and_the_same_command_carries_on(demo: Workflow, workflow: Workflow) -> None:
+    """On a disk that holds the recordings of the demo set, 3 MB, and not the features as well."""
+    script = (
+        "mkdir results && mount -t tmpfs -o size=3400k tmpfs results && ! $run && echo STOPPED && "
+        "mount -o remount,size=1g results && $run && cp -r results/demo/scores scores"
+    )
+    done = disk(workflow, TINY_DEMO, script)
+    assert done.returncode == 0, done.stdout + done.stderr
+    before = (done.stdout + done.stderr).partition("STOPPED")[0]
+    assert "offnote: features of" in before
+    assert "No space left on device" in before
+    for path in (demo.folder / "results/demo/scores").glob("*/*/trial_0.csv"):
+        again = workflow.folder / "scores" / path.relative_to(demo.folder / "results/demo/scores")
+        assert again.read_bytes() == path.read_bytes()
+
+
+def test_a_read_only_folder_is_named(workflow: Workflow) -> None:
+    done = disk(workflow, TINY_DEMO, "mkdir results && mount -t tmpfs -o ro tmpfs results && $run")
+    assert done.returncode == 1
+    assert "Read-only file system" in done.stdout + done.stderr
