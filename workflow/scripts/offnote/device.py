@@ -1,20 +1,33 @@
 """The one place that decides where tensors live and how many threads work on them.
 
 Only the functions that hand out a torch device import torch: the Snakefile asks :func:`gpus` before any job starts.
+
+Every job on a machine with several GPUs has one to itself: the one that ``CUDA_VISIBLE_DEVICES`` names, where a
+scheduler or the user names a single one, and otherwise the first whose lock file is free. The kernel lets go of the
+lock when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import takewhile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from offnote.errors import InputError
+from offnote.files import lock
 from offnote.logs import log
 
 if TYPE_CHECKING:
     import torch
+
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+SECONDS_BETWEEN_TRIES = 1.0
 
 
 class Driver(NamedTuple):
@@ -24,25 +37,78 @@ class Driver(NamedTuple):
     cuda: int
 
 
+class Gpu(NamedTuple):
+    """An NVIDIA GPU: its UUID, ``GPU-`` and 36 characters, which no other one has, and the name of its model."""
+
+    uuid: str
+    name: str
+
+
 def gpus() -> int:
     """Count the NVIDIA GPUs this process may use, without importing torch or waking the GPU.
 
     ``CUDA_VISIBLE_DEVICES``, where a scheduler or the user has set it, narrows the count.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    installed = len(gpu_names())
-    if visible is None:
-        return installed
-    return min(installed, len([name for name in visible.split(",") if name.strip() not in ("", "-1")]))
+    return len(visible_gpus())
 
 
 def gpu_names() -> list[str]:
     """Name the NVIDIA GPUs that the driver sees; none where there is no driver."""
+    return [gpu.name for gpu in installed_gpus()]
+
+
+def visible_gpus() -> list[str]:
+    """List the GPUs this process may use, as ``CUDA_VISIBLE_DEVICES`` names and orders them.
+
+    Returns
+    -------
+    list of str
+        UUIDs, with two exceptions. A part of a GPU (``MIG-…``) goes by the name given, which is taken at its word:
+        NVML knows no older or abbreviated ones. So does an index, where it may be another GPU to CUDA than to NVML.
+
+    Notes
+    -----
+    Two rules are CUDA's own: it stops at the first entry that names no GPU, or more than one, and where one GPU is
+    named twice it shows none at all.
+
+    NVML counts GPUs as they sit on the bus. CUDA does so where ``CUDA_DEVICE_ORDER`` is ``PCI_BUS_ID`` and otherwise
+    begins with the fastest, which makes a difference where the models differ.
+    """
+    installed = installed_gpus()
+    named = os.environ.get(VISIBLE)
+    if named is None or not installed:
+        return [gpu.uuid for gpu in installed]
+    usable = list(takewhile(bool, (_identify(entry.strip(), installed) for entry in named.split(","))))
+    return usable if len(set(usable)) == len(usable) else []
+
+
+def _identify(entry: str, installed: Sequence[Gpu]) -> str:
+    """Say which GPU an entry of the variable means; nothing where it means none."""
+    if entry.startswith("MIG-"):
+        return entry
+    if entry.startswith("GPU-"):
+        matches = [gpu.uuid for gpu in installed if gpu.uuid.startswith(entry)]
+        return matches[0] if len(matches) == 1 else ""
+    if not entry.isdecimal() or int(entry) >= len(installed):
+        return ""
+    same_order = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({gpu.name for gpu in installed}) == 1
+    return installed[int(entry)].uuid if same_order else entry
+
+
+def installed_gpus() -> list[Gpu]:
+    """List the NVIDIA GPUs that this process may open, in the order of the bus; none where there is no driver."""
     with _driver_library() as library:
         if library is None:
             return []
-        handles = [library.nvmlDeviceGetHandleByIndex(index) for index in range(library.nvmlDeviceGetCount())]
-        return [str(library.nvmlDeviceGetName(handle)) for handle in handles]
+        found = []
+        for index in range(library.nvmlDeviceGetCount()):
+            try:
+                handle = library.nvmlDeviceGetHandleByIndex(index)
+            except library.NVMLError:
+                # A scheduler's control group has closed it to this job, and CUDA does not count it either.
+                continue
+            found.append(Gpu(str(library.nvmlDeviceGetUUID(handle)), str(library.nvmlDeviceGetName(handle))))
+        return found
 
 
 def driver() -> Driver | None:
@@ -76,6 +142,10 @@ def gpu_expected(device: str, require_gpu: bool) -> bool:
 def choose(device: str, require_gpu: bool = False) -> torch.device:
     """Return the device to compute on, and log which one it is.
 
+    With CUDA the process takes a GPU of its own and keeps it until it ends; CUDA shows it no other one. While all are
+    taken it waits, whatever `device` says: the CPU's results have other last digits. Let nothing ask torch about CUDA
+    before, for CUDA reads once which GPUs it is to show.
+
     Parameters
     ----------
     device
@@ -86,13 +156,17 @@ def choose(device: str, require_gpu: bool = False) -> torch.device:
     Raises
     ------
     InputError
-        A GPU was asked for and torch finds none, or ``cpu`` was asked for together with `require_gpu`.
+        A GPU was asked for and torch finds none, ``cpu`` was asked for together with `require_gpu`, or the folder of
+        the GPUs' locks cannot be used.
     """
     import torch
 
     if device == "cpu" and require_gpu:
         raise InputError("device is 'cpu' and require_gpu is true: set one of the two")
+    held = None if device == "cpu" else _take_gpu()
     found = device != "cpu" and torch.cuda.is_available()
+    if not found and held is not None:
+        os.close(held)
     if not found and (device == "cuda" or require_gpu):
         raise InputError(
             f"a GPU is required (device: {device}, require_gpu: {str(require_gpu).lower()}), and torch finds none; "
@@ -103,6 +177,69 @@ def choose(device: str, require_gpu: bool = False) -> torch.device:
         _make_cuda_repeatable()
     log.info("device: %s", ", ".join(f"{key} {value}" for key, value in describe(chosen).items()))
     return chosen
+
+
+def _take_gpu() -> int | None:
+    """Take a GPU that no other job has, waiting for one where needed, and have CUDA show this process no other.
+
+    Returns
+    -------
+    int or None
+        The descriptor that holds the GPU's lock. None where nothing was taken: torch cannot use a GPU here, or the
+        process has its GPU already.
+    """
+    import torch
+
+    # Once CUDA is awake it no longer reads the variable.
+    awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    if awake or not _driver_suits_torch():
+        return None
+    candidates = visible_gpus()
+    # A single one that is named is a scheduler's choice, the user's, or what this process took before. Without any,
+    # torch may still find a GPU that NVML does not know, on a board without NVML, and works on that.
+    if not candidates or (len(candidates) == 1 and VISIBLE in os.environ):
+        return None
+    folder = _lock_folder()
+    waiting = False
+    while True:
+        for candidate in candidates:
+            held = _lock(folder / candidate.replace("/", "_"))
+            if held is not None:
+                os.environ[VISIBLE] = candidate
+                log.info("GPU %s is taken, until this process ends", candidate)
+                return held
+        if not waiting:
+            log.info(
+                "waiting for a GPU: other jobs have taken all %d; to share one, name it in %s", len(candidates), VISIBLE
+            )
+        waiting = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+def _driver_suits_torch() -> bool:
+    import torch
+
+    found = driver()
+    return found is not None and torch.version.cuda is not None and int(torch.version.cuda.split(".")[0]) <= found.cuda
+
+
+def _lock_folder() -> Path:
+    """Make the folder of the GPUs' locks, one for all processes of this user on this machine."""
+    folder = Path(tempfile.gettempdir()) / f"offnote-gpus-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made ({error.strerror}); mend it, or set TMPDIR") from error
+    if folder.lstat().st_uid != os.getuid():
+        raise InputError(f"{folder} belongs to another user; have it removed, or set TMPDIR to a folder of your own")
+    return folder
+
+
+def _lock(path: Path) -> int | None:
+    try:
+        return lock(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be locked ({error.strerror}); mend it, or set TMPDIR") from error
 
 
 def set_threads(threads: int) -> None:
