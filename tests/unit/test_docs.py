@@ -1,0 +1,35 @@
+"""What the docs say of the tests and of the configuration is so."""
+
+from __future__ import annotations
+
+import doctest
+import re
+
+import pytest
+from offnote.config import ROOT
+
+FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("path", "test"), sorted(set(re.findall(r"`(tests/\S+\.py)::(\w+)`", FAULTS))))
+def test_every_test_that_the_table_of_faults_names_is_there(path: str, test: str) -> None:
+    assert f"def {test}(" in (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_every_line_of_the_tables_of_faults_names_a_test() -> None:
+    rows = [line for line in FAULTS.splitlines() if line.startswith("| ") and not line.endswith("| test |")]
+    assert len(rows) > 25
+    assert all("::test_" in row for row in rows)
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in (ROOT / "docs").glob("*.md")))
+def test_links_between_the_pages_lead_somewhere(page: str) -> None:
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / "docs" / target).exists(), target
+
+
+def test_the_numbers_of_the_readme_come_out() -> None:
+    found = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert found.attempted > 5
+    assert found.failed == 0
