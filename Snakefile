@@ -7,7 +7,7 @@ min_version("9.19")
 
 
 # The folder that snakemake is started in may have a configuration of its own.
-configfile: "config/config.yaml" if os.path.exists("config/config.yaml") else workflow.source_path("config/config.yaml")
+configfile: "config/config.yaml" if os.path.exists("config/config.yaml") else f"{workflow.basedir}/config/config.yaml"
 
 
 report: "workflow/report/workflow.rst"

@@ -52,6 +52,8 @@ def wait_for(found: Callable[[], Any], what: str) -> Any:
 
 
 def worker(snakemake: subprocess.Popen[bytes], stage: str) -> psutil.Process:
+    """Wait for a job of a stage, and return its process."""
+
     def found() -> list[psutil.Process]:
         workers = psutil.Process(snakemake.pid).children(recursive=True)
         return [process for process in workers if any(f".{stage}.py" in part for part in process.cmdline())]
@@ -97,6 +99,7 @@ def test_after_a_kill_the_same_command_carries_on_to_the_same_scores(
 ) -> None:
     if stage == "train":
         wait_for(in_training(tmp_path), "the first checkpoint")
+    wait_for(lambda: any(path.stat().st_size for path in (tmp_path / "logs" / stage).rglob("*.log")), "a job's log")
     kill(started, stage)
     if kill is kill_worker:
         screen = (tmp_path / "screen.txt").read_text(encoding="utf-8")

@@ -3,15 +3,14 @@ import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
-from snakemake.io import get_flag_value
 
 from offnote import plan, synthesis
+from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys
 from offnote.device import gpu_expected, gpus, require_threads
 from offnote.errors import InputError
 from offnote.files import clear_leftovers, hold
 from offnote.logs import failures
-from offnote.clips import Machine
 from offnote.provenance import PACKAGE, code_hash
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
@@ -38,11 +37,8 @@ ENVIRONMENT = "../../envs/offnote.yaml"
 
 STARTED = time.time()
 
-# Snakemake lists the Snakefile's own configuration file last, though it lies below the others, and may read a copy.
-CONFIGURATION = [
-    Path(get_flag_value(file, "sourcecache_entry") or file)
-    for file in [*workflow.configfiles[-1:], *workflow.configfiles[:-1]]
-]
+# Snakemake lists the Snakefile's own configuration file last, though it lies below the others.
+CONFIGURATION = [Path(file) for file in [*workflow.configfiles[-1:], *workflow.configfiles[:-1]]]
 try:
     for file in CONFIGURATION:
         refuse_repeated_keys(file)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from offnote.files import replacing
@@ -70,7 +70,8 @@ class Checkpoint:
         history = {"loss": state.history.loss, "validation_loss": state.history.validation_loss}
         about = {"steps": str(state.optimiser.steps), "history": json.dumps(history), "sha256": _sha256(tensors)}
         with replacing(self._path) as temporary:
-            save_file(tensors, temporary, about)
+            # Not save_file: it writes by way of a temporary of its own, which a kill would leave behind.
+            temporary.write_bytes(save(tensors, about))
         self._kept = now
 
     def discard(self) -> None:
