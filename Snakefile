@@ -14,6 +14,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/hooks.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/synthesise.smk"
 include: "workflow/rules/index.smk"
@@ -35,15 +36,3 @@ rule all:
         [results_of(run) for run in RUNS],
     message:
         "All results are there"
-
-
-onstart:
-    get_ready()
-
-
-onsuccess:
-    show_summaries()
-
-
-onerror:
-    show_failures()

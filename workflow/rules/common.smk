@@ -1,5 +1,4 @@
 # What the rules share: the plan, the paths, and how to look them up.
-import time
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -7,10 +6,8 @@ from snakemake.exceptions import WorkflowError
 from offnote import plan, synthesis
 from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys
-from offnote.device import gpu_expected, gpus, require_threads
+from offnote.device import gpu_expected
 from offnote.errors import InputError
-from offnote.files import clear_leftovers, hold
-from offnote.logs import failures
 from offnote.provenance import PACKAGE, code_hash
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
@@ -34,8 +31,6 @@ MODULES = {
     "manifest": "manifest",
 }
 ENVIRONMENT = "../../envs/offnote.yaml"
-
-STARTED = time.time()
 
 # Snakemake lists the Snakefile's own configuration file last, though it lies below the others.
 CONFIGURATION = [Path(file) for file in [*workflow.configfiles[-1:], *workflow.configfiles[:-1]]]
@@ -133,44 +128,3 @@ def code_of(stage):
 def broken_clips_of(known):
     """Return what a run does with broken clips. A resource of the jobs: changing it undoes nothing that went well."""
     return run_of(known).settings.dataset.broken_clips
-
-
-def get_ready():
-    """Before the first job: hold the folder, clear what killed jobs left, and refuse what this machine cannot do."""
-    if not workflow.is_main_process:
-        return
-    try:
-        hold(Path.cwd())
-        clear_leftovers(Path("results"))
-        if workflow.local_exec:
-            for job in workflow.dag.needrun_jobs():
-                require_threads(job.params.get("threads", 1), workflow.cores)
-                if job.resources.get("gpu", 0) and not gpus():
-                    raise InputError(
-                        "a GPU is required (device: cuda or require_gpu: true), and this machine has none that can "
-                        "be used; `offnote doctor` says more"
-                    )
-    except InputError as error:
-        raise WorkflowError(str(error)) from None
-    # Tables that are to be made again tell of another state of things, should the run end before they are.
-    for job in workflow.dag.needrun_jobs():
-        if job.rule.name == "evaluate" and not workflow.touch:
-            for table in job.output:
-                Path(table).unlink(missing_ok=True)
-
-
-def show_summaries():
-    """Show the tables on the screen, and say where to look next."""
-    for name in RUNS:
-        folder = Path("results", name)
-        summary = folder / "tables" / "summary.md"
-        if summary.is_file() and summary.stat().st_mtime >= STARTED:
-            print(summary.read_text(encoding="utf-8"))
-        print(f"Tables: {folder}/tables   figures: {folder}/report")
-    print("All on one page: the same snakemake command (with .venv active) and --report report.zip")
-
-
-def show_failures():
-    """Say once more, below all else, what failed: Snakemake's own messages fill the screen with lists of files."""
-    for failure in failures(Path("logs"), STARTED):
-        print(f"offnote: {failure}")
