@@ -225,14 +225,10 @@ def extract(
         def plan(entry: Entry) -> _Plan:
             return _planned(entry, root / entry.path, audio, slicing, gate)
 
-        plans: list[_Plan] = []
-        unplanned: list[Excluded] = []
-        planned = _in_order(pool, _or_broken(plan), entries, ahead=2 * threads)
-        for entry, outcome in zip(entries, progress(planned, len(entries), "headers of recordings"), strict=True):
-            if isinstance(outcome, BrokenClipError):
-                unplanned.append(_excluded(entry, outcome))
-            else:
-                plans.append(outcome)
+        outcomes = progress(
+            _in_order(pool, _or_broken(plan), entries, 2 * threads), len(entries), "recordings' headers"
+        )
+        plans, unplanned = _apart(entries, outcomes)
         clips = [clip for plan in plans for clip in plan.clips]
         _log_plans(plans, audio.sample_rate)
         cached = chain(unplanned, progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"))
@@ -257,6 +253,17 @@ def _planned(entry: Entry, path: Path, audio: config.Audio, slicing: config.Slic
     rate = recording.sample_rate
     clips = [_Clip(replace(entry, start=first / rate, end=last / rate), path, first, last) for first, last in ranges]
     return _Plan(recording, clips, gated_seconds)
+
+
+def _apart(entries: Iterable[Entry], outcomes: Iterable[_Plan | BrokenClipError]) -> tuple[list[_Plan], list[Excluded]]:
+    plans: list[_Plan] = []
+    unplanned: list[Excluded] = []
+    for entry, outcome in zip(entries, outcomes, strict=True):
+        if isinstance(outcome, BrokenClipError):
+            unplanned.append(_excluded(entry, outcome))
+        else:
+            plans.append(outcome)
+    return plans, unplanned
 
 
 def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
