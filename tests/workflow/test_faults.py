@@ -218,9 +218,11 @@ def disk(flow: Workflow, config: dict[str, Any], script: str) -> subprocess.Comp
 
 
 def test_a_full_disk_stops_the_run_and_the_same_command_carries_on(demo: Workflow, workflow: Workflow) -> None:
-    """On a disk that holds the recordings of the demo set, 3 MB, and not the features as well."""
+    """On a disk that holds the recordings of the demo set, and not the features of its three machines as well."""
     script = (
-        "mkdir results && mount -t tmpfs -o size=3400k tmpfs results && ! $run && echo STOPPED && "
+        "mkdir results && mount -t tmpfs -o size=1g tmpfs results && $run --until synthesise && "
+        "used=$(du -sk results | cut -f1) && mount -o remount,size=$((used + 400))k results && "
+        "! $run && echo STOPPED && "
         "mount -o remount,size=1g results && $run && cp -r results/demo/scores scores"
     )
     done = disk(workflow, TINY_DEMO, script)
