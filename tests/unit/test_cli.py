@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from offnote.config import ROOT
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "offnote", "--help"], capture_output=True, text=True, check=True)
-    assert {"sheet", "doctor"} <= set(done.stdout.split())
+    assert {"sheet", "doctor", "evaluate"} <= set(done.stdout.split())
 
 
 def test_sheet_says_what_it_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,3 +121,56 @@ def test_doctor_names_mistakes(
     captured = capsys.readouterr()
     assert (captured.out + captured.err).count(sentence) == 1
     assert str(config) in captured.out + captured.err
+
+
+ROWS = "normal_id_00_00000000.wav,1\nnormal_id_00_00000001.wav,3\nanomaly_id_00_00000000.wav,2\n"
+
+
+def test_evaluate_prints_the_tables_and_writes_only_where_it_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "system").mkdir()
+    (tmp_path / "system/anomaly_score_fan_id_00.csv").write_text(ROWS)
+    assert main(["evaluate", str(tmp_path / "system"), "--year", "2020"]) == 0
+    out = capsys.readouterr().out
+    assert "# system, as DCASE 2020 Task 2 evaluates" in out
+    assert "| fan          | 00              | 50.00 |" in out
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["anomaly_score_fan_id_00.csv"]
+    assert main(["evaluate", str(tmp_path / "system"), "--year", "2020", "--output", str(tmp_path / "tables")]) == 0
+    assert f"Wrote {tmp_path}/tables/sections.csv, " in capsys.readouterr().out
+    assert (tmp_path / "tables/sections.csv").read_text().startswith("machine_type,section,auc,pauc\nfan,00,0.5,")
+
+
+def test_evaluate_prints_one_json_object_and_nothing_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "anomaly_score_fan_id_00.csv").write_text(ROWS)
+    assert main(["evaluate", str(tmp_path), "--year", "2020", "--json", "--output", str(tmp_path / "tables")]) == 0
+    captured = capsys.readouterr()
+    found = json.loads(captured.out)
+    assert captured.err == ""
+    assert list(found) == ["year", "sections", "types", "overall", "official_score", "absent"]
+    figures = {"auc": 0.5, "pauc": pytest.approx(0.5 - 0.5 / 19)}
+    assert found["sections"] == [{"machine_type": "fan", "section": "00"} | figures]
+    both = {"arithmetic_mean": figures, "harmonic_mean": figures}
+    assert found["types"] == [{"machine_type": "fan"} | both]
+    assert (found["overall"], found["official_score"]) == (both, None)
+
+
+@pytest.mark.parametrize(
+    ("year", "rows", "sentence"),
+    [
+        ("2020", ROWS.replace("3", "nan"), "anomaly_score_fan_id_00.csv, row 2: 'nan' is not a finite number"),
+        ("2020", ROWS + ROWS, "anomaly_score_fan_id_00.csv, row 4: the clip normal_id_00_00000000.wav stands in row 1"),
+        ("2022", ROWS, "so try --year 2020"),
+        ("2019", ROWS, "--year 2019: there is no such year here"),
+    ],
+)
+@pytest.mark.parametrize("further", [[], ["--json"]])
+def test_evaluate_names_mistakes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], year: str, rows: str, sentence: str, further: list[str]
+) -> None:
+    (tmp_path / "anomaly_score_fan_id_00.csv").write_text(rows)
+    assert main(["evaluate", str(tmp_path), "--year", year, *further]) == 1
+    captured = capsys.readouterr()
+    [line] = captured.err.splitlines()
+    assert sentence in line
+    assert captured.out == ""

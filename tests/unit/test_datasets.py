@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from offnote import datasets
 from offnote.datasets import find_recordings, layout_names, load_clips, parse_paths
 from offnote.errors import InputError
 
@@ -87,6 +88,20 @@ def test_a_path_that_is_nothing(tmp_path: Path, path: str) -> None:
 def test_an_empty_folder(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recordings"):
         load_clips(tmp_path)
+
+
+def test_a_description_that_does_not_say_how_clips_are_called_is_no_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("mimii", "dcase2020"):
+        (tmp_path / f"{name}.yaml").write_text((datasets.LAYOUTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "dcase2031.yaml").write_text("challenge: {based_on: dcase2020}\n")
+    monkeypatch.setattr(datasets, "LAYOUTS", tmp_path)
+    assert layout_names() == ["dcase2020", "mimii"]
+    [clip] = parse_paths(Path("/data"), ["fan/train/normal_id_00_00000000.wav"], "auto")
+    assert clip.machine_id == "id_00"
+    with pytest.raises(InputError, match="there is no 'dcase2031'; choose auto or one of dcase2020, mimii"):
+        parse_paths(Path("/data"), ["fan/train/normal_id_00_00000000.wav"], "dcase2031")
 
 
 def test_an_unknown_layout(tmp_path: Path) -> None:

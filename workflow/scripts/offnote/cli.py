@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import sys
 from collections import Counter
@@ -62,6 +63,20 @@ def _parser() -> argparse.ArgumentParser:
         "is that of this folder, or of the checkout where there is none",
     )
     doctor.set_defaults(action=_doctor)
+    evaluate = commands.add_parser(
+        "evaluate", help="evaluate anyone's challenge scores as the evaluators of that year do"
+    )
+    evaluate.add_argument("folder", type=Path, metavar="DIR", help="score (and decision) files in that year's names")
+    evaluate.add_argument("--year", type=int, required=True, help="the challenge's year, such as 2022")
+    evaluate.add_argument(
+        "--labels",
+        type=Path,
+        metavar="PATH",
+        help="the evaluators' ground truth, a folder of tables or 2020's list (default: the clips' names tell)",
+    )
+    evaluate.add_argument("--output", type=Path, metavar="FOLDER", help="also write the tables, CSV and Markdown, here")
+    evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    evaluate.set_defaults(action=_evaluate)
     return parser
 
 
@@ -98,3 +113,18 @@ def _doctor(options: argparse.Namespace) -> int:
         print(f"{'ok  ' if finding.good else 'BAD '} {finding.text}", flush=True)
         findings.append(finding)
     return 0 if all(finding.good for finding in findings) else 1
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from offnote.official import evaluate, report, write_tables
+
+    evaluation = evaluate(options.folder, options.year, options.labels)
+    name = options.folder.resolve().name
+    written = write_tables(options.output, name, evaluation) if options.output else []
+    if options.json:
+        print(json.dumps(evaluation.as_json(), indent=2, allow_nan=False))
+        return 0
+    print("\n".join(report(name, evaluation)))
+    if written:
+        print(f"\nWrote {', '.join(map(str, written))}")
+    return 0

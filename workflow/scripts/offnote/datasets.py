@@ -11,10 +11,11 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -72,8 +73,14 @@ class Layout:
 
 
 def layout_names() -> list[str]:
-    """List the layouts, the files in ``config/datasets``."""
-    return sorted(path.stem for path in LAYOUTS.glob("*.yaml"))
+    """List the layouts: the files in ``config/datasets`` that say how clips are called."""
+    return sorted(path.stem for path in LAYOUTS.glob("*.yaml") if "clips" in _describe(path))
+
+
+@cache
+def _describe(path: Path) -> Mapping[str, Any]:
+    content: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return content
 
 
 def load_layout(name: str) -> Layout:
@@ -86,7 +93,7 @@ def load_layout(name: str) -> Layout:
     """
     if name not in layout_names():
         raise InputError(f"dataset.layout: there is no {name!r}; choose auto or one of {', '.join(layout_names())}")
-    content = yaml.safe_load((LAYOUTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    content = _describe(LAYOUTS / f"{name}.yaml")
     patterns = tuple(re.compile(f"(?:^|/){pattern}$") for pattern in content["clips"])
     return Layout(name, patterns, content["split"])
 
