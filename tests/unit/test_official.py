@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from offnote.challenge import OfficialScore, load_challenge, read_folder
+from offnote.challenge import OfficialScore, load_challenge
 from offnote.errors import InputError
-from offnote.official import Evaluation, evaluate, f1_ev, means, official_score, report, write_tables
+from offnote.official import evaluate, f1_ev, means, official_score, report, write_tables
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from tests.unit.test_challenge import YEARS, edit, make, make_unlabelled, sections_of
@@ -274,11 +274,3 @@ def test_written_tables_hold_the_same_figures(tmp_path: Path, year: int) -> None
         assert {name: float(row[name]) for name in found.figures} == found.overall[kind]
     assert json.loads(written[2].read_text()) == found.as_json()
     assert written[3].read_text().splitlines() == list(report("mine", found))
-
-
-def test_figures_do_not_depend_on_the_module_that_reads(tmp_path: Path) -> None:
-    sections = read_folder(make(tmp_path, 2022), load_challenge(2022))
-    found: Evaluation = evaluate(tmp_path, 2022)
-    for section, row in zip(sections, found.sections, strict=True):
-        kept = section.anomalous | (section.domains == "source")
-        assert row["auc_source"] == near(roc_auc_score(section.anomalous[kept], section.scores[kept]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.action(options))
     except InputError as error:
         print(f"offnote: {error}", file=sys.stderr)
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has. Python would complain once more when it closes the output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"offnote: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
     return 1
