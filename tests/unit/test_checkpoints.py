@@ -127,7 +127,15 @@ def test_another_fit_does_not_take_it(
     assert len(begun) == EPOCHS
 
 
-@pytest.mark.parametrize("damage", [lambda content: content[:-50], lambda content: content[:-1] + b"\x7f"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-50],
+        lambda content: content[:-1] + b"\x7f",
+        lambda content: content.replace(b'"steps":"', b'"steps":"1', 1)[: len(content)],
+        lambda content: content.replace(b'loss\\"', b'lost\\"', 1),
+    ],
+)
 def test_a_damaged_checkpoint_is_no_loss_but_time(
     tmp_path: Path, features: Path, damage: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from offnote.files import replacing
 from offnote.logs import log
+from offnote.provenance import canonical_json
 from offnote.training import History, State
 
 NETWORK = "network."
@@ -55,7 +56,7 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             log.warning("%s: the checkpoint cannot be read (%s); training starts anew", self._path, error)
             return
-        if about.get("sha256") != _sha256(tensors):
+        if about.pop("sha256", "") != _sha256(tensors, about):
             log.warning("%s: the checkpoint is damaged; training starts anew", self._path)
             return
         _set(state, tensors, about)
@@ -68,7 +69,8 @@ class Checkpoint:
             return
         tensors = dict(_tensors(state))
         history = {"loss": state.history.loss, "validation_loss": state.history.validation_loss}
-        about = {"steps": str(state.optimiser.steps), "history": json.dumps(history), "sha256": _sha256(tensors)}
+        about = {"steps": str(state.optimiser.steps), "history": json.dumps(history)}
+        about["sha256"] = _sha256(tensors, about)
         with replacing(self._path) as temporary:
             # Not save_file: it writes by way of a temporary of its own, which a kill would leave behind.
             temporary.write_bytes(save(tensors, about))
@@ -90,8 +92,8 @@ def _tensors(state: State) -> Iterator[tuple[str, Tensor]]:
     yield "generator", state.generator.get_state()
 
 
-def _sha256(tensors: Mapping[str, Tensor]) -> str:
-    content = hashlib.sha256()
+def _sha256(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
+    content = hashlib.sha256(canonical_json(about).encode())
     for name in sorted(tensors):
         content.update(name.encode() + tensors[name].numpy().tobytes())
     return content.hexdigest()
