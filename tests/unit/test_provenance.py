@@ -22,7 +22,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def code_hash(module: str, script: Path | None = None) -> str:
-    for cached in (provenance._tree, provenance._imports):
+    for cached in (provenance._tree, provenance._imports, provenance._code):
         cached.cache_clear()
     return provenance.code_hash(module, script)
 

@@ -1,7 +1,7 @@
 # Before the first job, and after the last: what is held and refused, and what stands on the screen in the end.
 import time
 
-from offnote.device import gpus, require_threads
+from offnote.device import require_gpus, require_threads
 from offnote.files import clear_leftovers, hold
 from offnote.logs import failures
 
@@ -24,21 +24,19 @@ def get_ready():
     """Before the first job: hold the folder, clear what killed jobs left, and refuse what this machine cannot do."""
     if not workflow.is_main_process:
         return
+    needed = list(workflow.dag.needrun_jobs())
     try:
         hold(Path.cwd())
         clear_leftovers(Path("results"))
         if workflow.local_exec:
-            for job in workflow.dag.needrun_jobs():
+            for job in needed:
                 require_threads(job.params.get("threads", 1), workflow.cores)
-                if job.resources.get("gpu", 0) and not gpus():
-                    raise InputError(
-                        "a GPU is required (device: cuda or require_gpu: true), and this machine has none that can "
-                        "be used; `offnote doctor` says more"
-                    )
+            if any(job.resources.get("gpu", 0) for job in needed):
+                require_gpus()
     except InputError as error:
         raise WorkflowError(str(error)) from None
     # Tables that are to be made again tell of another state of things, should the run end before they are.
-    for job in workflow.dag.needrun_jobs():
+    for job in needed:
         if job.rule.name == "evaluate" and not workflow.touch:
             for table in job.output:
                 Path(table).unlink(missing_ok=True)

@@ -308,7 +308,9 @@ def _neighbours(indices: Sequence[int]) -> Iterator[range]:
 
 
 def read(path: Path) -> FeatureCache:
-    """Open a feature cache and check everything about it but the frames' checksums, which reading them checks.
+    """Open a feature cache and check its format, its shapes and its list of clips.
+
+    Reading frames checks their checksums. HDF5's own index has none: damage to it is often, not always, an error.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """Clips, machines, and the table of clips: a user's sample sheet and the workflow's clip list are one format.
 
-The table is tab-separated UTF-8 text with a header. It is the only place where labels, domains and attributes stand.
+The table is tab-separated UTF-8 text with a header. Labels, attributes and test domains stand nowhere else.
 """
 
 from __future__ import annotations

@@ -36,6 +36,12 @@ class Driver(NamedTuple):
     version: str
     cuda: int
 
+    def suits_torch(self) -> bool:
+        """Tell whether it runs the CUDA that torch was built for."""
+        import torch
+
+        return torch.version.cuda is not None and int(torch.version.cuda.split(".")[0]) <= self.cuda
+
 
 class Gpu(NamedTuple):
     """An NVIDIA GPU: its UUID, ``GPU-`` and 36 characters, which no other one has, and the name of its model."""
@@ -192,7 +198,8 @@ def _take_gpu() -> int | None:
 
     # Once CUDA is awake it no longer reads the variable.
     awake: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    if awake or not _driver_suits_torch():
+    found = driver()
+    if awake or found is None or not found.suits_torch():
         return None
     candidates = visible_gpus()
     # A single one that is named is a scheduler's choice, the user's, or what this process took before. Without any,
@@ -214,13 +221,6 @@ def _take_gpu() -> int | None:
             )
         waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
-
-
-def _driver_suits_torch() -> bool:
-    import torch
-
-    found = driver()
-    return found is not None and torch.version.cuda is not None and int(torch.version.cuda.split(".")[0]) <= found.cuda
 
 
 def _lock_folder() -> Path:
@@ -261,6 +261,21 @@ def require_threads(wanted: int, given: int) -> None:
         raise InputError(
             f"model.threads is {wanted}, part of the recipe, and this job was given {given}: "
             f"run with --cores {wanted} or more, or lower model.threads"
+        )
+
+
+def require_gpus() -> None:
+    """Stop, before any job, a workflow whose jobs need a GPU where none can be used.
+
+    Raises
+    ------
+    InputError
+        NVML finds none for this process.
+    """
+    if not gpus():
+        raise InputError(
+            "a GPU is required (device: cuda or require_gpu: true), and this machine has none that can be used; "
+            "`offnote doctor` says more"
         )
 
 

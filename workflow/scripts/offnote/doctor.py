@@ -72,8 +72,7 @@ def _examine_gpu(needed: bool) -> Iterator[Finding]:
     if torch.version.cuda is None:
         yield Finding(False, "torch was built without CUDA, so the GPU will not be used: install torch's CUDA build")
     elif found is not None:
-        wanted = int(torch.version.cuda.split(".")[0])
-        fits = found.cuda >= wanted
+        fits = found.suits_torch()
         advice = (
             "" if fits else "; it is too old, so torch will use the CPU: update the driver, or install an older torch"
         )

@@ -65,7 +65,9 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def clear_leftovers(folder: Path) -> list[Path]:
-    """Remove the temporaries below `folder` that killed processes left, and return them. None may be at work there.
+    """Remove the temporaries below `folder` that killed processes left, and return them.
+
+    Those of a job that outlived its workflow go as well, and that job then fails.
 
     Examples
     --------
@@ -104,7 +106,7 @@ def lock(path: Path) -> int | None:
 
 
 def hold(folder: Path) -> None:
-    """Let no other workflow work in `folder` until this process ends.
+    """Let no other workflow start in `folder` until this process ends. Jobs that outlive it are not kept from anything.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def hold(folder: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = lock(path)
     except OSError:
-        # A file system without locks. Two workflows at once write the same bytes, so the loss is of time.
+        # A file system without locks: whoever starts two workflows there is not kept from it.
         return
     if held is None:
         raise InputError(f"another snakemake is at work in {folder}; wait until it has finished")

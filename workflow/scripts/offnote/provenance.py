@@ -69,7 +69,7 @@ def code_hash(module: str, script: Path | None = None) -> str:
     >>> code_hash("offnote.windows") == code_hash("offnote.windows")
     True
     """
-    code = {name: _plain(_tree(name)) for name in sorted(_reachable(module))}
+    code = {name: _code(name) for name in sorted(_reachable(module))}
     if script is not None:
         code["script"] = _plain(ast.parse(script.read_text(encoding="utf-8")))
     return digest(code)[:12]
@@ -128,6 +128,11 @@ def _named_in(node: ast.AST) -> Iterable[str]:
 def _is_module(name: str) -> bool:
     package, _, module = name.partition(".")
     return package == "offnote" and module.isidentifier() and (PACKAGE / f"{module}.py").is_file()
+
+
+@cache
+def _code(module: str) -> str:
+    return _plain(_tree(module))
 
 
 def _plain(tree: ast.Module) -> str:
