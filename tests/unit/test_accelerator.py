@@ -24,21 +24,10 @@ from offnote.clips import Entry
 from torch import Tensor
 
 from tests.accelerator import pretend_accelerator
+from tests.small import small_model
 
 RATE = 16000
-FEATURES = config.Features(
-    n_fft=1024,
-    hop_length=512,
-    n_mels=32,
-    power=2.0,
-    f_min=0.0,
-    f_max=None,
-    mel_scale="slaney",
-    mel_norm="slaney",
-    padding="zeros",
-    log="add",
-    epsilon=2.220446049250313e-16,
-)
+FEATURES = config.Features(**config.load_preset("mimii")["features"] | {"n_mels": 32, "padding": "zeros"})
 TRAINING = config.Training(epochs=2, batch_size=32, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.25)
 STREAMED = 0.02
 """MiB of features on the device: less than the clips here have."""
@@ -111,14 +100,7 @@ def fit(
         [made],
         directory,
         window=config.Window(frames=5),
-        model=config.Model(
-            scope="machine",
-            hidden=[16, 4, 16],
-            batch_norm=batch_norm,
-            batch_norm_momentum=0.01,
-            batch_norm_epsilon=1e-3,
-            initialisation="keras",
-        ),
+        model=small_model(hidden=[16, 4, 16], batch_norm=batch_norm),
         training=TRAINING.model_copy(update={"memory": memory}),
         seed=0,
         trial=0,

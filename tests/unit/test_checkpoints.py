@@ -13,20 +13,15 @@ from offnote import cache, training
 from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
-from offnote.config import Model, Training, Window
+from offnote.config import Training, Window
 from offnote.detectors import fit_scope
+
+from tests.small import small_model
 
 MELS = 4
 EPOCHS = 6
 FILES = ("model.safetensors", "model.json", "loss.csv")
-MODEL = Model(
-    scope="machine",
-    hidden=[8, 2, 8],
-    batch_norm=True,
-    batch_norm_momentum=0.01,
-    batch_norm_epsilon=1e-3,
-    initialisation="torch",
-)
+MODEL = small_model(initialisation="torch")
 TRAINING = Training(epochs=EPOCHS, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2)
 
 
@@ -46,20 +41,23 @@ def features(tmp_path: Path) -> Path:
     return path
 
 
-def fit(features: Path, directory: Path, kept: Path | None, **changes: Any) -> Checkpoint:
+def fit(
+    features: Path, directory: Path, kept: Path | None, *, seed: int = 0, trial: int = 0, code: str = "", **changes: Any
+) -> Checkpoint:
     return fit_scope(
         [features],
         directory,
         window=Window(frames=3),
         model=MODEL,
         training=TRAINING.model_copy(update=changes),
-        seed=0,
-        trial=0,
+        seed=seed,
+        trial=trial,
         scope="fan/id_00",
         device="cpu",
         require_gpu=False,
         checkpoints=kept,
         checkpoint_seconds=0.0,
+        code=code,
     )
 
 
@@ -113,17 +111,27 @@ def test_a_finished_fit_is_not_done_again_before_its_checkpoint_is_discarded(
     assert written(tmp_path / "second") == written(tmp_path / "first")
 
 
-@pytest.mark.parametrize("change", ["learning_rate", "validation", "features"])
+@pytest.mark.parametrize(
+    "change",
+    [{"learning_rate": 0.3}, {"validation": 0.3}, {"seed": 1}, {"trial": 1}, {"epochs": EPOCHS + 1}, {"code": "new"}],
+    ids=str,
+)
 def test_another_fit_does_not_take_it(
-    tmp_path: Path, features: Path, change: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, features: Path, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fit(features, tmp_path / "first", tmp_path / "kept")
     begun = kill_in_epoch(monkeypatch, 0)
-    if change == "features":
-        features.touch()
-        fit(features, tmp_path / "second", tmp_path / "kept")
-    else:
-        fit(features, tmp_path / "second", tmp_path / "kept", **{change: 0.3})
+    fit(features, tmp_path / "second", tmp_path / "kept", **change)
+    assert begun[0] == 1
+
+
+def test_a_fit_on_other_features_does_not_take_it(
+    tmp_path: Path, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit(features, tmp_path / "first", tmp_path / "kept")
+    features.touch()
+    begun = kill_in_epoch(monkeypatch, 0)
+    fit(features, tmp_path / "second", tmp_path / "kept")
     assert len(begun) == EPOCHS
 
 

@@ -14,9 +14,11 @@ from offnote import cache, detectors
 from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
-from offnote.config import Model, Training, Window
+from offnote.config import Training, Window
 from offnote.detectors import AutoencoderDetector, fit_scope, load_detector, read_card
 from offnote.errors import InputError
+
+from tests.small import small_model
 
 MELS, SIZE = 4, 3
 CPU = torch.device("cpu")
@@ -39,14 +41,7 @@ def made_cache(
 
 def fit(caches: list[Path], directory: Path, batch_norm: bool = True, **changes: Any) -> Path:
     training = Training(epochs=2, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.3)
-    model = Model(
-        scope="type",
-        hidden=[8, 2, 8],
-        batch_norm=batch_norm,
-        batch_norm_momentum=0.01,
-        batch_norm_epsilon=1e-3,
-        initialisation="keras",
-    )
+    model = small_model(scope="type", batch_norm=batch_norm)
     arguments: dict[str, Any] = {
         "window": Window(frames=SIZE),
         "model": model,

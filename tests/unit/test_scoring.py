@@ -10,10 +10,12 @@ import pytest
 from offnote import cache, scores
 from offnote.cache import CachedClip
 from offnote.clips import Entry, Excluded
-from offnote.config import BrokenClips, Model, Training, Window
+from offnote.config import BrokenClips, Training, Window
 from offnote.detectors import fit_scope, read_card
 from offnote.errors import InputError
 from offnote.scoring import CLIPS_PER_READ, score_machine
+
+from tests.small import small_model
 
 MELS, SIZE = 4, 3
 SETTINGS = {"features": {"n_mels": MELS, "power": 2.0}}
@@ -48,14 +50,7 @@ def model(tmp_path: Path) -> Path:
         [made_cache(tmp_path / "fan" / "id_00.h5")],
         tmp_path / "model",
         window=Window(frames=SIZE),
-        model=Model(
-            scope="machine",
-            hidden=[8, 2, 8],
-            batch_norm=True,
-            batch_norm_momentum=0.01,
-            batch_norm_epsilon=1e-3,
-            initialisation="torch",
-        ),
+        model=small_model(initialisation="torch"),
         training=Training(epochs=1, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2),
         seed=0,
         trial=0,

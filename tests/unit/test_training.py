@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from offnote import cache, training
 from offnote.cache import CachedClip, FeatureCache
 from offnote.clips import Entry
-from offnote.config import Model, Training
+from offnote.config import Training
 from offnote.errors import InputError
 from offnote.models import Autoencoder
 from offnote.training import Adam, State, WindowSource, fit, held_out, start, window_sources
 from torch import nn
+
+from tests.small import small_model
 
 MELS, SIZE = 3, 4
 CPU = torch.device("cpu")
@@ -40,14 +42,7 @@ def made_cache(path: Path, lengths: Sequence[int], dtype: str = "float32", scale
 
 
 def network(batch_norm: bool = False, seed: int = 0) -> Autoencoder:
-    settings = Model(
-        scope="machine",
-        hidden=[8, 2, 8],
-        batch_norm=batch_norm,
-        batch_norm_momentum=0.01,
-        batch_norm_epsilon=1e-3,
-        initialisation="keras",
-    )
+    settings = small_model(batch_norm=batch_norm)
     return Autoencoder(MELS * SIZE, settings, generator(seed))
 
 
