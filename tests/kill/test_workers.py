@@ -6,6 +6,8 @@ import json
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,9 @@ def train():
               model=Model(**preset["model"]), training=training, seed=0, trial=0, scope="rotor/id_00", device="cpu",
               require_gpu=False, checkpoints=folder / "checkpoints", checkpoint_seconds=0)
 
-sys.setprofile(count)
+print("begun", flush=True)
+if moment >= 0:
+    sys.setprofile(count)
 {"features": features, "train": train}[stage]()
 sys.setprofile(None)
 print(calls)
@@ -59,8 +63,24 @@ print(calls)
 
 
 def job(stage: str, folder: Path, moment: int = 0, epochs: int = EPOCHS) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", JOB, stage, str(folder), str(moment), str(epochs)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.run(command(stage, folder, moment, epochs), capture_output=True, text=True, check=False)
+
+
+def command(stage: str, folder: Path, moment: int, epochs: int = EPOCHS) -> list[str]:
+    return [sys.executable, "-c", JOB, stage, str(folder), str(moment), str(epochs)]
+
+
+def killed_by_the_clock(folder: Path, seconds: float) -> float:
+    """Kill a feature job so many seconds after it has begun, inside a library or not; return how long it lived."""
+    with subprocess.Popen(command("features", folder, moment=-1), stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"begun\n"
+        begun = time.monotonic()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.kill()
+        process.wait()
+        return time.monotonic() - begun
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +99,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[st
     ]:
         done = job(stage, folder, epochs=epochs)
         assert done.returncode == 0, done.stderr
-        calls[name] = int(done.stdout)
+        calls[name] = int(done.stdout.split()[-1])
     return folder, calls
 
 
@@ -103,6 +123,23 @@ def test_a_killed_feature_job_leaves_no_cache_or_a_whole_one(
     assert job("features", tmp_path).returncode == 0
     assert path.read_bytes() == expected
     cache.read(path).close()
+
+
+def test_a_feature_job_killed_by_the_clock_leaves_no_cache_or_a_whole_one(
+    undisturbed: tuple[Path, dict[str, int]], tmp_path: Path
+) -> None:
+    whole, _ = undisturbed
+    synthesise_machine("rotor", "id_00", tmp_path, DEMO)
+    path = tmp_path / "rotor/id_00.h5"
+    duration = killed_by_the_clock(tmp_path, 60.0)
+    assert path.exists()
+    unfinished = 0
+    for number in range(MOMENTS):
+        path.unlink(missing_ok=True)
+        killed_by_the_clock(tmp_path, (number + 0.5) / MOMENTS * duration)
+        unfinished += not path.exists()
+        assert not path.exists() or path.read_bytes() == (whole / "rotor/id_00.h5").read_bytes()
+    assert unfinished > 0
 
 
 def test_a_training_job_killed_again_and_again_ends_in_the_same_model(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -68,10 +69,13 @@ def kill_worker(snakemake: subprocess.Popen[bytes], stage: str) -> None:
 
 
 def kill_snakemake(snakemake: subprocess.Popen[bytes], stage: str) -> None:
-    """Kill Snakemake alone: its workers go on without it."""
+    """Kill Snakemake alone: its workers are left without it, and end by themselves."""
     worker(snakemake, stage)
+    workers = psutil.Process(snakemake.pid).children(recursive=True)
     snakemake.kill()
     assert snakemake.wait() == -signal.SIGKILL
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert not alive
 
 
 def kill_all(snakemake: subprocess.Popen[bytes], stage: str) -> None:
@@ -113,9 +117,24 @@ def test_after_a_kill_the_same_command_carries_on_to_the_same_scores(
     assert not list((tmp_path / "results").rglob(".*"))
     assert not list((tmp_path / "results/cache/checkpoints").glob("*"))
     assert flow.planned(CONFIG) == {}
-    if stage == "train" and kill is not kill_snakemake:
+    if stage == "train":
         logs = [path.read_text() for path in (tmp_path / "logs/train").rglob("*.log")]
         assert any("training goes on after epoch" in text for text in logs)
+
+
+def test_after_a_kill_another_configuration_has_its_own_models(
+    started: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    wait_for(in_training(tmp_path), "the first checkpoint")
+    worker(started, "train")
+    started.kill()
+    started.wait()
+    flow = Workflow(tmp_path)
+    flow.finish(CONFIG | {"seed": 1, "training": CONFIG["training"] | {"epochs": 2}})
+    time.sleep(10)
+    for card in (tmp_path / "results/demo/models").glob("rotor/*/trial_0/model.json"):
+        found = json.loads(card.read_text(encoding="utf-8"))
+        assert (found["seed"], found["training"]["epochs"]) == (1, 2)
 
 
 def test_two_at_once_in_one_folder_are_refused(started: subprocess.Popen[bytes], tmp_path: Path) -> None:

@@ -77,7 +77,8 @@ def test_the_file_holds_what_the_format_says_and_nothing_else(tmp_path: Path) ->
     with h5py.File(write(tmp_path / "id_00.h5", clips, computed_on="cuda", gated_seconds=1.5)) as file:
         assert set(file) == {"frames", "clips"}
         assert set(file["clips"]) == {"path", "offset", "split", "domain", "sha256", "samples", "start", "end"}
-        assert dict(file.attrs) == {
+        texts = {name: value.decode() for name, value in file.attrs.items() if isinstance(value, bytes)}
+        assert dict(file.attrs) | texts == {
             "format": "offnote-features",
             "format_version": 1,
             "features": '{"audio":{"channel":0,"sample_rate":16000},"features":{"f_max":null,"n_mels":8,"power":2.0}}',
@@ -267,6 +268,27 @@ def test_a_flipped_byte_in_the_list_of_clips_is_noticed(tmp_path: Path) -> None:
     flip(path, path.read_bytes().index(b"fan/train/0003.wav"))
     with pytest.raises(InputError, match=r"id_00\.h5: .*damaged"):
         cache.read(path)
+
+
+def test_a_flipped_byte_anywhere_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "id_00.h5", [*some_clips(2), Excluded(Entry("fan/test/a.wav", "test"), "silent")])
+    whole, content = path.read_bytes(), everything(path)
+    noticed = 0
+    for place in range(0, len(whole), 13):
+        flip(path, place)
+        try:
+            assert everything(path) == content
+        except InputError as error:
+            assert "delete it and make it again" in str(error) or "its format" in str(error)  # noqa: PT017
+            noticed += 1
+        path.write_bytes(whole)
+    assert noticed > len(whole) / 13 / 2
+
+
+def everything(path: Path) -> tuple[object, ...]:
+    with cache.read(path) as found:
+        frames = found.frames(0, int(found.offsets[-1])).tobytes()
+        return found.entries, found.offsets.tolist(), found.settings, found.sha256, found.excluded, frames
 
 
 def test_a_file_under_write_is_named(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from offnote.config import ROOT, Settings, load_preset, preset_names, read_files, refuse_repeated_keys, resolve
+from offnote.config import (
+    ROOT,
+    Settings,
+    load_preset,
+    preset_names,
+    read_files,
+    refuse_repeated_keys,
+    refuse_repeated_options,
+    resolve,
+)
 from offnote.errors import InputError
 from snakemake.utils import update_config
 
@@ -115,7 +125,11 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"training": 3}, "training: "),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1"),
         ({"training": {"epochs": True}}, "training.epochs: "),
-        ({"training": {"epochs": 2.5}}, "training.epochs: "),
+        ({"training": {"epochs": 2.5}}, "training.epochs: must be a whole number (not 2.5)"),
+        ({"training": {"epochs": 10.0}}, "training.epochs: must be a whole number (not 10.0): write 10"),
+        ({"training": {"epochs": "15e-1"}}, "training.epochs: '15e-1' is text, not a number; write a whole number"),
+        ({"seed": "1" + "0" * 19 + "1e0"}, "write 100000000000000000001"),
+        ({"gate": {"level": "-.5"}}, "gate.level: '-.5' is text, not a number; YAML reads it so: write -0.5"),
         ({"audio": {"channel": "left"}}, "audio.channel: 'left' is text"),
         ({"audio": {"sample_rate": None}}, "audio.sample_rate: "),
         ({"features": {"f_max": 9000.0}}, "features.f_max must not be above half of audio.sample_rate"),
@@ -131,6 +145,8 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"preset": "mimi", "training": {"epochs": 0}}, "training.epochs: "),
         ({"model": {"hidden": [64, 0, "a"]}}, "model.hidden[1]: Input should be greater than or equal to 1 (not 0)\n"),
         ({"model": {"hidden": [64, 0, "a"]}}, "model.hidden[2]: 'a' is text, not a number"),
+        ({"model": {"hidden": []}}, "model.hidden: an empty list takes nothing; leave the key out, or name"),
+        ({"dataset": {"machines": []}}, "dataset.machines: an empty list takes nothing; leave the key out, or name"),
         ({"scores": {"quantiles": [0.5, 2]}}, "scores.quantiles[1]: "),
         ({"audio": {"channel": "left"}}, "is text, not a number, or Input should be 'mean'"),
         ({"dataset": {"name": "pump"}}, "dataset: say where the recordings are"),
@@ -138,6 +154,8 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"runs": ["b"]}, "runs: must map the name of a run"),
         ({"runs": {"b": 3}}, "runs.b: must hold the keys that differ"),
         ({"runs": {"demo": {"seed": 1}}}, "runs: the name 'demo' is already"),
+        ({"runs": {"b": {"run": "c"}}}, "runs.b.run: a further run is named by its key, here 'b': leave `run` out"),
+        ({"runs": {"b": {"colour": 1}}}, "runs.b.colour: unknown key; the keys here are preset, seed"),
         ({"runs": {"cache": {}}}, "runs.cache: the name 'cache' is reserved"),
         ({"runs": {"b": {"preset": "mimi"}}}, "runs.b.preset: there is no 'mimi'"),
         ({"runs": {"b": {"gate": {"level": -40.0}}}}, "runs.b: slice.hop and gate.level shape slices"),
@@ -145,6 +163,59 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
 )
 def test_mistakes_are_named(config: dict[str, Any], sentence: str) -> None:
     assert sentence in refusal(config)
+
+
+def advice_on(config: str) -> str:
+    """Return the number that the refusal of a configuration says to write."""
+    return refusal(yaml.safe_load(config)).rpartition("write ")[2]
+
+
+def test_text_that_no_float_holds_gets_no_advice() -> None:
+    for text in ("1e400", "inf", "nan", "four"):
+        assert refusal({"training": {"learning_rate": text}}).endswith(f"{text!r} is text, not a number")
+        assert refusal({"training": {"epochs": text}}).endswith(f"{text!r} is text, not a number")
+
+
+NUMBER_FORMS = (
+    "{}",
+    "{}e-9",
+    "{}e-3",
+    "{}E5",
+    "{}e+4",
+    "{}E0",
+    "{}.e3",
+    "{}.0e20",
+    "{}e21",
+    ".{}e7",
+    "-{}e2",
+    "-.{}",
+    "'{}'",
+)
+
+
+@given(st.integers(1, 9999), st.sampled_from(NUMBER_FORMS))
+def test_a_float_is_taken_as_it_stands_or_as_the_refusal_says_to_write_it(digits: int, form: str) -> None:
+    text = form.format(digits)
+    config = "{{slice: {{length: 1.0}}, gate: {{level: {}}}}}"
+    try:
+        settings = resolve(yaml.safe_load(config.format(text)))
+    except InputError:
+        settings = resolve(yaml.safe_load(config.format(advice_on(config.format(text)))))
+    assert settings["demo"].gate.level == float(text.strip("'"))
+
+
+@given(st.integers(1, 9999), st.sampled_from(NUMBER_FORMS))
+def test_a_whole_number_is_taken_as_it_stands_or_as_the_refusal_says_to_write_it(digits: int, form: str) -> None:
+    text = form.format(digits)
+    number = Decimal(text.strip("'"))
+    config = yaml.safe_load(f"seed: {text}")
+    with suppress(InputError):
+        assert resolve(config)["demo"].seed == number
+        return
+    if number == int(number):
+        assert resolve(yaml.safe_load(f"seed: {advice_on(f'seed: {text}')}"))["demo"].seed == number
+    else:
+        assert "a whole number" in refusal(config)
 
 
 def test_all_mistakes_are_said_at_once() -> None:
@@ -207,6 +278,35 @@ def test_what_repeats_no_key_is_taken(tmp_path: Path, text: str) -> None:
     refuse_repeated_keys(path)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--config", "training={epochs: 2, epochs: 3}"], "count: training.epochs; keep one of each"),
+        (["-n", "--config", "seed=1", "device=cpu", "seed=2", "--cores", "1"], "count: seed; keep one of each"),
+        (["-C", "training={epochs: 2}", "training={'epochs': 3, trials: 1}"], "count: training.epochs; keep"),
+        (["--config", "runs={b: {seed: 1}, b: {device: cpu}}", "seed=1", "seed=1"], "count: runs.b, seed; keep"),
+        (["--config", "seed=1", "-n", "--config", "device=cpu"], "--config: stands more than once"),
+    ],
+)
+def test_what_the_command_line_states_twice_is_refused(arguments: list[str], sentence: str) -> None:
+    with pytest.raises(InputError) as raised:
+        refuse_repeated_options(arguments)
+    assert sentence in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--cores", "1", "--configfile", "a.yaml", "--config"],
+        ["--config", "training={epochs: 2}", "training={trials: 2}", "model={threads: 2}", "-n", "seed=1"],
+        ["--config", "runs={b: {seed: 1}, c: {seed: 1}}", "device=[", "seed=", "word", "model=", "--", "all"],
+    ],
+)
+def test_a_command_line_that_states_nothing_twice_is_taken(arguments: list[str]) -> None:
+    refuse_repeated_options(arguments)
+
+
 @pytest.mark.parametrize("at_fault", ["config/config.yaml", "overlay.yaml"])
 def test_snakemake_refuses_a_key_that_stands_twice_and_names_its_files(tmp_path: Path, at_fault: str) -> None:
     (tmp_path / "config").mkdir()
@@ -221,6 +321,14 @@ def test_snakemake_names_the_configuration_of_the_checkout(tmp_path: Path) -> No
     (tmp_path / "overlay.yaml").write_text("seed: 1\n")
     said = dry_run(tmp_path, "--config", "seed=x")
     assert f"\nconfiguration: {ROOT}/config/config.yaml, overlay.yaml, --config\n" in said
+
+
+def test_snakemake_refuses_what_its_command_line_states_twice(tmp_path: Path) -> None:
+    (tmp_path / "overlay.yaml").write_text("seed: 1\n")
+    for options in (["training={epochs: 2, epochs: 3}"], ["training={epochs: 2}", "training={epochs: 3}"]):
+        said = dry_run(tmp_path, "--config", *options)
+        assert "--config: a key stands more than once, and only the last would count: training.epochs;" in said
+    assert "--config: stands more than once" in dry_run(tmp_path, "--config", "seed=1", "--config", "seed=2")
 
 
 def dry_run(folder: Path, *options: str) -> str:

@@ -168,7 +168,7 @@ def _other_mels(folder: Path) -> list[Path]:
     [
         (lambda folder: [], "no feature cache"),
         (_one_clip_short, r"clip fan/id_00/train0.wav: 2 frames are less than one context window of 3"),
-        (_no_training_clips, "there is no training clip"),
+        (_no_training_clips, "no training clip can be used"),
         (_other_settings, r"id_02.h5: .*features.power is 1.0 there and 2.0 here"),
         (_other_mels, "id_02.h5: 5 mel bands"),
         (

@@ -413,6 +413,18 @@ def test_an_excluded_clip_is_listed_and_counted_and_has_no_score(run: Run) -> No
     assert "| fan/id_00 | `new.wav` | test | silent |" in run.summary()
 
 
+def test_a_machine_whose_test_clips_are_all_excluded_says_so(run: Run) -> None:
+    paths = run.add("fan/id_00", ["normal", "anomaly"])
+    gone = [Excluded(Entry(clip.path, "test"), "silent") for clip in run.clips if clip.split == "test"]
+    for path in paths:
+        path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if ",test," not in line))
+    exclude(paths, *gone)
+    found = run.evaluate(broken_clips="exclude")
+    assert {row["status"] for row in found["machines"]} == {"all test clips are excluded"}
+    assert [row["label"] for row in found["excluded"]] == ["normal", "anomaly"]
+    assert "| fan/id_00 | all test clips are excluded |" in run.summary()
+
+
 def test_an_excluded_slice_leaves_its_recording_its_other_slices(run: Run) -> None:
     first, second, third = slices("a.wav", 3)
     sliced_run(run, [Clip("a.wav", "fan", "id_00", "test", "")], [first, third])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from offnote.errors import InputError
-from offnote.files import clear_leftovers, hold, lock, replacing
+from offnote.files import clear_leftovers, replacing
 
 
 def test_the_old_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -85,22 +85,18 @@ def test_what_replacing_leaves_when_killed_is_cleared(tmp_path: Path) -> None:
     assert len(clear_leftovers(tmp_path / "left")) == 3
 
 
-def test_a_lock_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
-    code = (
-        "import sys, time; from pathlib import Path; from offnote.files import hold\n"
-        "hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match=f"another snakemake is at work in {tmp_path}"):
-            hold(tmp_path)
-        assert lock(tmp_path / ".snakemake" / "offnote.lock") is None
-        holder.kill()
-    descriptor = lock(tmp_path / ".snakemake" / "offnote.lock")
-    assert descriptor is not None
-    os.close(descriptor)
+def test_the_data_is_on_the_disk_before_the_name_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "scores.csv"
+    path.write_text("old")
+    synced = []
+
+    def sync(descriptor: int) -> None:
+        synced.append((str(Path(f"/proc/self/fd/{descriptor}").readlink()), path.read_text()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with replacing(path) as temporary:
+        temporary.write_text("new")
+    assert synced == [(str(temporary), "old"), (str(tmp_path), "new")]
 
 
 def test_a_killed_process_leaves_no_final_file(tmp_path: Path) -> None:

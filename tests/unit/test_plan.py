@@ -56,6 +56,34 @@ def test_some_machines_only(tmp_path: Path) -> None:
         plan({"dataset": {**dataset, "machines": ["fam"]}})
 
 
+@pytest.mark.parametrize(
+    ("patterns", "machines"),
+    [
+        (["!fan/id_02"], [FAN_0, PUMP, VALVE]),
+        (["!fan", "!valve"], [PUMP]),
+        (["fan", "pump", "!*/id_02"], [FAN_0, PUMP]),
+        (["!fan/id_02", "fan"], [FAN_0]),
+        (["!valve", "*/id_00"], [FAN_0, PUMP]),
+    ],
+)
+def test_all_but_some_machines(tmp_path: Path, patterns: list[str], machines: list[Machine]) -> None:
+    assert plan({"dataset": {**sheet(tmp_path, *ROWS), "machines": patterns}})["demo"].machines == machines
+
+
+@pytest.mark.parametrize(
+    ("patterns", "sentence"),
+    [
+        (["!fan/id_04"], r"'!fan/id_04' is none of fan/id_00, fan/id_02, pump/id_00, valve/id_00"),
+        (["fan", "!"], r"'!' is none of fan/id_00"),
+        (["fan", "!fan"], r"fan, !fan leave no machine; take out what starts with '!'"),
+        (["!*"], r"!\* leave no machine"),
+    ],
+)
+def test_leaving_out_no_machine_or_every_one_is_refused(tmp_path: Path, patterns: list[str], sentence: str) -> None:
+    with pytest.raises(InputError, match=rf"dataset\.machines: {sentence}"):
+        plan({"dataset": {**sheet(tmp_path, *ROWS), "machines": patterns}})
+
+
 def test_nothing_to_learn_from(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no machine has training clips"):
         plan({"dataset": sheet(tmp_path, "fan id_00 test normal")})
@@ -80,14 +108,51 @@ def test_feature_key_names_every_setting_that_matters_and_no_other() -> None:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"demo": {"train": 3}}, "demo holds for all runs together"),
-        ({"jobs": {"machines": 3}}, "jobs holds for all runs together"),
-        ({"dataset": {"name": "demo", "layout": "mimii"}}, "already stands for other recordings"),
+        (
+            {"demo": {"train": 3, "seed": 1}},
+            "demo.train and demo.seed must be the same in all runs: state this outside `",
+        ),
+        ({"jobs": {"machines": 3}}, "jobs.machines must be the same in all runs: state this outside `runs`"),
+        (
+            {"dataset": {"name": "demo", "layout": "mimii"}},
+            "dataset.layout must be the same in all runs of the dataset 'demo', which share its feature caches: "
+            "state this outside `runs`",
+        ),
+        (
+            {"dataset": {"broken_clips": "exclude"}},
+            "dataset.broken_clips must be the same in all runs of the dataset 'demo', which share its feature caches: "
+            "state this outside `runs`",
+        ),
     ],
 )
 def test_what_runs_share(changes: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(InputError, match=f"run b: .*{sentence}"):
+    with pytest.raises(InputError) as raised:
         plan({"runs": {"b": changes}})
+    assert f"run b: {sentence}" in str(raised.value)
+    assert "dataset.name" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "keys"),
+    [
+        ({"broken_clips": "exclude"}, "dataset.broken_clips"),
+        ({"path": "other.tsv", "layout": "mimii", "machines": ["fan"]}, "dataset.path and dataset.layout"),
+        ({"features": "caches"}, "dataset.features"),
+    ],
+)
+def test_what_runs_of_a_dataset_share(tmp_path: Path, changes: dict[str, Any], keys: str) -> None:
+    with pytest.raises(InputError) as raised:
+        plan({"dataset": sheet(tmp_path, *ROWS), "runs": {"b": {"dataset": changes}}})
+    assert str(raised.value) == (
+        f"run b: {keys} must be the same in all runs of the dataset 'mine', which share its feature caches: "
+        "state this outside `runs`, or give this run a dataset.name of its own"
+    )
+
+
+def test_runs_may_differ_in_broken_clips_under_two_names_of_the_dataset(tmp_path: Path) -> None:
+    own = {"name": "again", "broken_clips": "exclude"}
+    runs = plan({"dataset": sheet(tmp_path, *ROWS), "runs": {"b": {"dataset": own}}})
+    assert [run.settings.dataset.broken_clips for run in runs.values()] == ["stop", "exclude"]
 
 
 def test_an_unknown_aggregator_is_found_before_any_job() -> None:

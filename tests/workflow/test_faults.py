@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,32 @@ def test_a_wrong_row_of_a_sheet_is_named_before_any_job(workflow: Workflow, rows
     assert not (workflow.folder / "results").exists()
 
 
+def test_a_recording_dated_in_the_future_is_named_before_any_job(workflow: Workflow) -> None:
+    (workflow.folder / "sheet.tsv").write_text(f"{HEADER}\na.wav\tfan\tid_00\ttrain\tnormal\n", encoding="utf-8")
+    (workflow.folder / "a.wav").touch()
+    os.utime(workflow.folder / "a.wav", (2e9, 2e9))
+    done = workflow.run({"run": "a", "dataset": {"name": "a", "path": str(workflow.folder / "sheet.tsv")}})
+    assert done.returncode == 1
+    assert f"{workflow.folder / 'a.wav'}: is dated in the future, 2033-05-" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_job_of_several_machines_names_all_that_is_broken(workflow: Workflow) -> None:
+    rows = [HEADER]
+    for machine in ("id_00", "id_02", "id_04"):
+        soundfile.write(workflow.folder / f"{machine}.wav", np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
+        rows += [f"{machine}.wav\tfan\t{machine}\ttrain\tnormal"]
+    for machine in ("id_00", "id_04"):
+        (workflow.folder / f"{machine}.wav").write_bytes(b"")
+    (workflow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    dataset = {"name": "a", "path": str(workflow.folder / "sheet.tsv")}
+    done = workflow.run({"run": "a", "dataset": dataset, "jobs": {"machines": 3}})
+    assert done.returncode == 1
+    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("offnote: features of")][:1]
+    assert "id_00.wav: " in sentence
+    assert "id_04.wav: " in sentence
+
+
 @pytest.mark.parametrize(
     ("header", "sentence"),
     [
@@ -263,7 +290,14 @@ def test_a_full_disk_stops_the_run_and_the_same_command_carries_on(demo: Workflo
         assert again.read_bytes() == path.read_bytes()
 
 
-def test_a_read_only_folder_is_named(workflow: Workflow) -> None:
-    done = disk(workflow, TINY_DEMO, "mkdir results && mount -t tmpfs -o ro tmpfs results && $run")
+@pytest.mark.parametrize("folder", ["results", "logs"])
+def test_a_read_only_folder_is_named_before_anything_is_removed(workflow: Workflow, folder: str) -> None:
+    tables = workflow.folder / "results/demo/tables/machines.csv"
+    if folder == "logs":
+        tables.parent.mkdir(parents=True)
+        tables.touch()
+    done = disk(workflow, TINY_DEMO, f"mkdir {folder} && mount -t tmpfs -o ro tmpfs {folder} && $run")
     assert done.returncode == 1
-    assert "Read-only file system" in done.stdout + done.stderr
+    assert f"{folder}: cannot be written (Read-only file system)" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert tables.exists() == (folder == "logs")

@@ -1,11 +1,12 @@
 # What the rules share: the plan, the paths, and how to look them up.
+import sys
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
 from offnote import plan, synthesis
 from offnote.clips import Machine
-from offnote.config import name_files, refuse_repeated_keys
+from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options
 from offnote.device import gpu_expected
 from offnote.errors import InputError
 from offnote.provenance import PACKAGE, code_hash
@@ -37,6 +38,7 @@ CONFIGURATION = [Path(file) for file in [*workflow.configfiles[-1:], *workflow.c
 try:
     for file in CONFIGURATION:
         refuse_repeated_keys(file)
+    refuse_repeated_options(sys.argv[1:])
     RUNS = plan.plan(config)
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""

@@ -28,6 +28,7 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
             runtime=120,
         params:
             jobs=batch.each(features_job),
+            fingerprints=batch.each(fingerprint_of),
             settings=batch.of(lambda known: run_of(known).feature_settings),
             code=code_of("features"),
         message:

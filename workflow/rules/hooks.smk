@@ -2,10 +2,14 @@
 import time
 
 from offnote.device import require_gpus, require_threads
-from offnote.files import clear_leftovers, hold
+from offnote.files import clear_leftovers, require_writable
 from offnote.logs import failures
+from offnote.supervision import end_with_workflow, hold
 
 STARTED = time.time()
+
+if not workflow.is_main_process:
+    end_with_workflow()
 
 
 onstart:
@@ -21,13 +25,14 @@ onerror:
 
 
 def get_ready():
-    """Before the first job: hold the folder, clear what killed jobs left, and refuse what this machine cannot do."""
+    """Before the first job: hold the folder, clear what killed jobs left, and refuse what cannot be done here."""
     if not workflow.is_main_process:
         return
     needed = list(workflow.dag.needrun_jobs())
     try:
         hold(Path.cwd())
         clear_leftovers(Path("results"))
+        require_writable({Path(file).parent for job in needed for file in [*job.output, *job.log]})
         if workflow.local_exec:
             for job in needed:
                 require_threads(job.params.get("threads", 1), workflow.cores)

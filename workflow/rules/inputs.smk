@@ -1,4 +1,5 @@
 # What each job is given: functions of a rule's wildcards, stage by stage. Labels come in at `evaluate`.
+from functools import cache
 
 
 def clip_rows(dataset):
@@ -8,9 +9,22 @@ def clip_rows(dataset):
 
 
 def recordings_of(known, machine):
-    """Return the recordings of a machine, so that one added, changed or removed is noticed."""
+    """Return the recordings of a machine. Whether one was changed is told by :func:`fingerprint_of`, not by its age."""
     recordings = CACHED[known["dataset"], known["key"]][machine].recordings
-    return list(dict.fromkeys(str(recordings.root / clip.path) for clip in recordings.clips[machine]))
+    files = recordings.files(machine)
+    return files if recordings.are_made else [ancient(file) for file in files]
+
+
+@cache
+def fingerprint(dataset, key, machine):
+    """Return what changes when a recording is added, replaced or removed; those made here are compared by age."""
+    recordings = CACHED[dataset, key][machine].recordings
+    return "" if recordings.are_made else recordings.fingerprint(machine)
+
+
+def fingerprint_of(known, machine):
+    """Return the fingerprint of the recordings of a machine."""
+    return fingerprint(known["dataset"], known["key"], machine)
 
 
 def features_job(known, machine):
@@ -97,3 +111,13 @@ def manifest_inputs(wildcards):
         "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
         "tables": rules.evaluate.output,
     }
+
+
+# Not when the jobs are planned: there Snakemake would put a traceback around the sentence.
+if workflow.is_main_process:
+    try:
+        for (dataset, key), machines in CACHED.items():
+            for machine in machines:
+                fingerprint(dataset, key, machine)
+    except InputError as error:
+        raise WorkflowError(str(error)) from None

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from offnote.logs import job_log
+from offnote.logs import Mistakes, job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,17 +17,20 @@ with job_log(snakemake.log[0], f"features of {machines}"):
     from offnote.features import extract
 
     settings = snakemake.params.settings
+    mistakes = Mistakes()
     for job, output in zip(snakemake.params.jobs, snakemake.output, strict=True):
-        extract(
-            [Entry(*row) for row in job["clips"]],
-            Path(job["root"]),
-            Path(output),
-            audio=Audio(**settings["audio"]),
-            slicing=Slice(**settings["slice"]),
-            gate=Gate(**settings["gate"]),
-            features=Features(**settings["features"]),
-            device=snakemake.resources.device,
-            require_gpu=snakemake.resources.require_gpu == "true",
-            broken_clips=snakemake.resources.broken_clips,
-            threads=snakemake.threads,
-        )
+        with mistakes.gathered():
+            extract(
+                [Entry(*row) for row in job["clips"]],
+                Path(job["root"]),
+                Path(output),
+                audio=Audio(**settings["audio"]),
+                slicing=Slice(**settings["slice"]),
+                gate=Gate(**settings["gate"]),
+                features=Features(**settings["features"]),
+                device=snakemake.resources.device,
+                require_gpu=snakemake.resources.require_gpu == "true",
+                broken_clips=snakemake.resources.broken_clips,
+                threads=snakemake.threads,
+            )
+    mistakes.report()

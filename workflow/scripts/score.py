@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from offnote.logs import job_log
+from offnote.logs import Mistakes, job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -17,15 +17,18 @@ with job_log(snakemake.log[0], f"scores of {machines}"):
 
     require_threads(snakemake.params.threads, snakemake.threads)
     outputs = zip(snakemake.output.scores, snakemake.output.descriptions, strict=True)
+    mistakes = Mistakes()
     for job, (scores, description) in zip(snakemake.params.jobs, outputs, strict=True):
-        score_machine(
-            Path(job["cache"]),
-            Path(job["model"]),
-            Path(scores),
-            sidecar=Path(description),
-            quantiles=snakemake.params.quantiles,
-            threads=snakemake.params.threads,
-            device=snakemake.resources.device,
-            require_gpu=snakemake.resources.require_gpu == "true",
-            broken_clips=snakemake.resources.broken_clips,
-        )
+        with mistakes.gathered():
+            score_machine(
+                Path(job["cache"]),
+                Path(job["model"]),
+                Path(scores),
+                sidecar=Path(description),
+                quantiles=snakemake.params.quantiles,
+                threads=snakemake.params.threads,
+                device=snakemake.resources.device,
+                require_gpu=snakemake.resources.require_gpu == "true",
+                broken_clips=snakemake.resources.broken_clips,
+            )
+    mistakes.report()

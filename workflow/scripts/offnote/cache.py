@@ -49,6 +49,9 @@ from offnote.provenance import canonical_json, digest
 FORMAT = "offnote-features"
 FORMAT_VERSION = 1
 FRAMES_PER_CHUNK = 256
+# HDF5 1.10's way of writing: since then everything in a file but the values has a checksum of its own. Fletcher32 is
+# that of the values.
+LIBRARY_VERSIONS = ("v110", "v110")
 
 Frames = NDArray[np.float32] | NDArray[np.float16]
 
@@ -97,7 +100,7 @@ def write(
     InputError
         There is no clip that is not excluded, or a clip's frames do not have `n_mels` values.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
         shape, chunks = (0, n_mels), (FRAMES_PER_CHUNK, n_mels)
         frames = file.create_dataset(
             "frames", shape, dtype, maxshape=(None, n_mels), chunks=chunks, fletcher32=True, track_times=False
@@ -117,7 +120,8 @@ def write(
             "computed_on": computed_on,
             "gated_seconds": gated_seconds,
         }
-        file.attrs.update(attributes)
+        for name, value in attributes.items():
+            file.attrs[name] = _fixed_width([value])[0] if isinstance(value, str) else value
         file.flush()
         file.attrs["complete"] = 1
 
@@ -134,7 +138,10 @@ def _say_why_empty(path: Path, excluded: Sequence[Excluded]) -> str:
     if not excluded:
         return f"{path}: there is no clip to write; check the dataset's list of clips, slices and gate"
     first = excluded[0]
-    return f"{path}: every clip is broken, {len(excluded)} in all; the first is {first.entry}: {first.reason}"
+    return (
+        f"{path}: every clip is broken, {len(excluded)} in all; the first is {first.entry}: {first.reason}. "
+        f'Mend them, or leave the machine out: dataset.machines: ["!{path.parent.name}/{path.stem}"]'
+    )
 
 
 def _append(
@@ -189,7 +196,7 @@ def _write_columns(group: h5py.Group, columns: Mapping[str, NDArray[Any]]) -> No
 
 
 def _fixed_width(texts: Sequence[str]) -> NDArray[Any]:
-    """Encode for a fixed-width column: unlike variable-length text, its bytes are under the checksum."""
+    """Encode with a fixed width: unlike variable-length text, whose place in the file has no checksum."""
     encoded = [text.encode() for text in texts]
     width = max(1, *map(len, encoded)) if encoded else 1
     return np.array(encoded, dtype=h5py.string_dtype("utf-8", width))
@@ -235,7 +242,7 @@ class FeatureCache:
         self.entries = _entries(file["clips"])
         self.offsets: NDArray[np.int64] = file["clips/offset"][:].astype(np.int64)
         self.n_mels = int(self._frames.shape[-1])
-        self.settings: dict[str, Any] = json.loads(file.attrs["features"])
+        self.settings: dict[str, Any] = json.loads(_attribute(file, "features"))
         self.sha256 = _texts(file["clips"], "sha256") or [""] * len(self.entries)
         self.inputs_sha256 = inputs_sha256(self.entries, self.sha256)
         self.excluded = _excluded(file["excluded"]) if "excluded" in file else []
@@ -310,7 +317,7 @@ def _neighbours(indices: Sequence[int]) -> Iterator[range]:
 def read(path: Path) -> FeatureCache:
     """Open a feature cache and check its format, its shapes and its list of clips.
 
-    Reading frames checks their checksums. HDF5's own index has none: damage to it is often, not always, an error.
+    A flipped byte is noticed wherever it matters, in files of :func:`write`; that of frames when they are read.
 
     Parameters
     ----------
@@ -328,7 +335,7 @@ def read(path: Path) -> FeatureCache:
             _check_format(path, file)
             _check_shapes(path, file)
             cache = FeatureCache(path, file)
-            _check_clips(cache, file.attrs.get("inputs_sha256"))
+            _check_clips(cache, _attribute(file, "inputs_sha256"))
         except BaseException:
             file.close()
             raise
@@ -344,12 +351,14 @@ def _mendable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: there is no such feature cache; make it first") from None
     except BlockingIOError as error:
         raise InputError(f"{path}: another program is writing this file; wait until it has finished") from error
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+    except InputError:
+        raise
+    except Exception as error:  # h5py has one of nearly every kind
         raise InputError(f"{path}: not a feature cache, or damaged ({error}); delete it and make it again") from error
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
-    found = {name: file.attrs.get(name) for name in ("format", "format_version", "features", "complete")}
+    found = {name: _attribute(file, name) for name in ("format", "format_version", "features", "complete")}
     if found["format"] != FORMAT:
         raise InputError(f"{path}: its format is {found['format']!r}; a feature cache says {FORMAT!r}")
     if found["format_version"] != FORMAT_VERSION:
@@ -388,6 +397,12 @@ def _check_clips(cache: FeatureCache, inputs: str | None) -> None:
         raise InputError(f"{cache.path}: /clips/offset must grow from 0 to the {total} frames there are; make it again")
     if inputs is not None and inputs != cache.inputs_sha256:
         raise InputError(f"{cache.path}: its list of clips contradicts its inputs_sha256; delete it and make it again")
+
+
+def _attribute(file: h5py.File, name: str) -> Any:
+    """Return an attribute, text as text whether its width is fixed or not; None where it is missing."""
+    value = file.attrs.get(name)
+    return value.decode() if isinstance(value, bytes) else value
 
 
 def _entries(clips: h5py.Group) -> list[Entry]:

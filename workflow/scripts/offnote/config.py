@@ -8,10 +8,13 @@ from them by :mod:`offnote.reference`.
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
@@ -107,9 +110,10 @@ class Dataset(Section):
         description="A folder of feature caches made elsewhere, `<machine_type>/<machine_id>.h5`, to start from "
         "without audio; `path` may then name a sample sheet with the labels.",
     )
-    machines: list[str] | None = Field(
+    machines: Annotated[list[str], Field(min_length=1)] | None = Field(
         None,
-        description="Take only these machines: a list such as `[fan, pump/id_00]`. `*` matches anything. Empty: all.",
+        description="Take only these machines: a list such as `[fan, pump/id_00]`. `*` matches anything, and a `!` in "
+        'front leaves out, as in `["!fan/id_04"]`, with quotes: all but that one. Empty: all.',
     )
     broken_clips: BrokenClips = Field(
         "stop",
@@ -357,7 +361,7 @@ def resolve(config: Mapping[str, Any]) -> dict[str, Settings]:
     for name, changes in further.items():
         settings, found = _validate(_merge(_merge(own, changes), {"run": name}))
         new = [error for error in found if _identity(error) not in inherited or _states(changes, error)]
-        lines += _explain_all(new, list(Settings.model_fields), f"runs.{name}")
+        lines += _explain_all(new, [key for key in Settings.model_fields if key != "run"], f"runs.{name}")
         runs.append(settings)
     if lines:
         raise InputError("\n  ".join(["the configuration is not valid:", *lines]))
@@ -405,11 +409,64 @@ def refuse_repeated_keys(path: Path) -> None:
     # YAML takes JSON too, but for tabs between its parts.
     text = path.read_text(encoding="utf-8").replace("\t", " ")
     with suppress(yaml.YAMLError):
-        if repeated := list(_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), "", set())):
+        if repeated := dict(_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), "", set())):
+            named = ", ".join(f"{name} (lines {' and '.join(map(str, lines))})" for name, lines in repeated.items())
             raise InputError(
-                f"{name_files([path])}: a key stands more than once, and only the last would count: "
-                f"{', '.join(repeated)}; keep one of each"
+                f"{name_files([path])}: a key stands more than once, and only the last would count: {named}; "
+                "keep one of each"
             )
+
+
+def refuse_repeated_options(arguments: Sequence[str]) -> None:
+    """Refuse Snakemake's arguments where what stands at `--config` would be lost without a word.
+
+    Snakemake keeps the last of two options `--config`, and of a key that one of them states twice. It has dropped the
+    others before a Snakefile is read: only the arguments themselves still tell.
+
+    Parameters
+    ----------
+    arguments
+        The arguments of Snakemake's process, without its name.
+
+    Raises
+    ------
+    InputError
+        Names the keys.
+
+    Examples
+    --------
+    >>> refuse_repeated_options(["-n", "--config", "training={epochs: 2}", "training={trials: 3}", "--cores", "1"])
+    >>> refuse_repeated_options(["--config", "training={epochs: 2, epochs: 3}"])
+    Traceback (most recent call last):
+      ...
+    offnote.errors.InputError: --config: a key stands more than once, and only the last would count: training.epochs; \
+keep one of each
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", "-C", nargs="*", action="append", default=[])
+    options = parser.parse_known_args(arguments)[0].config
+    if len(options) > 1:
+        raise InputError(
+            "--config: stands more than once, and only the last would count; write all keys behind one, "
+            'as in --config seed=1 "training={epochs: 5}"'
+        )
+    repeated: dict[str, None] = {}
+    stated: set[str] = set()
+    for option in options:
+        for entry in option:
+            key, _, value = entry.partition("=")
+            with suppress(yaml.YAMLError):
+                node = yaml.compose(value.strip("'\""), Loader=yaml.BaseLoader)
+                repeated |= dict.fromkeys(name for name, _ in _repeated_keys(node, f"{key}.", set()))
+                # Sections that are stated in parts lose nothing: Snakemake lays one part over the other.
+                leaves = set(_leaves(node, key))
+                repeated |= dict.fromkeys(sorted(leaves & stated))
+                stated |= leaves
+    if repeated:
+        raise InputError(
+            f"--config: a key stands more than once, and only the last would count: {', '.join(repeated)}; "
+            "keep one of each"
+        )
 
 
 def name_files(paths: Iterable[Path]) -> str:
@@ -456,7 +513,7 @@ def _lay_over(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[str]:
+def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tuple[str, list[int]]]:
     """Yield each key that a mapping holds twice, with its lines. `seen` ends the loop of an alias of itself."""
     if id(node) in seen:
         return
@@ -465,14 +522,23 @@ def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterat
         for item in node.value:
             yield from _repeated_keys(item, above, seen)
     if isinstance(node, yaml.MappingNode):
-        lines: dict[str, list[str]] = {}
+        lines: dict[str, list[int]] = {}
         for key, value in node.value:
             name = f"{above}{key.value}"
             # Two merge keys (<<) lose nothing.
             if not key.tag.endswith(":merge"):
-                lines.setdefault(name, []).append(str(key.start_mark.line + 1))
+                lines.setdefault(name, []).append(key.start_mark.line + 1)
             yield from _repeated_keys(value, f"{name}.", seen)
-        yield from (f"{name} (lines {' and '.join(each)})" for name, each in lines.items() if len(each) > 1)
+        yield from ((name, each) for name, each in lines.items() if len(each) > 1)
+
+
+def _leaves(node: yaml.Node | None, name: str) -> Iterator[str]:
+    """Yield the name of each key below `name` that holds no further keys."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _leaves(value, f"{name}.{key.value}")
+    else:
+        yield name
 
 
 def preset_names() -> list[str]:
@@ -510,6 +576,8 @@ def _further_runs(config: Mapping[str, Any]) -> tuple[dict[Any, Mapping[str, Any
     for name, changes in stated.items():
         if not isinstance(changes, Mapping | None):
             lines.append(f"runs.{name}: must hold the keys that differ, as in {{seed: 1}} (not {changes!r})")
+        elif changes and "run" in changes:
+            lines.append(f"runs.{name}.run: a further run is named by its key, here {name!r}: leave `run` out")
         if name == own:
             lines.append(f"runs: the name {name!r} is already that of the file's own run")
     return {name: changes or {} for name, changes in stated.items() if isinstance(changes, Mapping | None)}, lines
@@ -596,19 +664,30 @@ def _explain(error: ErrorDetails, keys: Sequence[str]) -> str:
             f'{value!r} is text, not a section; on the command line write --config "{location[0]}={{<key>: <value>}}"'
         )
     if isinstance(value, str) and kind in ("float_type", "int_type"):
-        return f"{value!r} is text, not a number{_number_hint(value)}"
+        return f"{value!r} is text, not a number{_number_hint(value, whole=kind == 'int_type')}"
+    if isinstance(value, float) and kind == "int_type":
+        return f"must be a whole number (not {value!r})" + (f": write {int(value)}" if value.is_integer() else "")
+    if kind == "too_short":
+        return "an empty list takes nothing; leave the key out, or name at least one"
     if kind == "value_error":
         return error["msg"].removeprefix("Value error, ")
     return f"{error['msg']} (not {value!r})" if isinstance(value, str | int | float) else error["msg"]
 
 
-def _number_hint(text: str) -> str:
-    """Show how to write a number that YAML took for text, as it does with 1e-3."""
+def _number_hint(text: str, *, whole: bool) -> str:
+    """Show how to write a number that YAML took for text, as it does where 1e-3 lacks a point and 1.0e3 a sign."""
     try:
         number = float(text)
     except ValueError:
         return ""
-    return f"; YAML reads it so: write {number!r}" if "e" in text.lower() else "; write it without quotes"
+    if not math.isfinite(number):
+        return ""
+    if whole:
+        # A float would round long numbers.
+        exact = Decimal(text)
+        return f"; YAML reads it so: write {int(exact)}" if exact == int(exact) else "; write a whole number"
+    digits, letter, exponent = repr(number).partition("e")
+    return f"; YAML reads it so: write {digits if '.' in digits else f'{digits}.0'}{letter}{exponent}"
 
 
 def _did_you_mean(location: Sequence[int | str], keys: Sequence[str]) -> str:

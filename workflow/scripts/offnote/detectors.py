@@ -208,9 +208,13 @@ class AutoencoderDetector:
             content = path.read_bytes()
             weights = safetensors.torch.load(content)
         except (OSError, SafetensorError) as error:
-            raise InputError(f"{path}: the weights cannot be read ({error}); train the model again") from error
+            raise InputError(
+                f"{path}: the weights cannot be read ({error}); delete it, and run the same again"
+            ) from error
         if hashlib.sha256(content).hexdigest() != card.weights_sha256:
-            raise InputError(f"{path}: not the weights that model.json beside it names; train the model again")
+            raise InputError(
+                f"{path}: not the weights that model.json beside it names; delete it, and run the same again"
+            )
         network = _network(card, torch.Generator())
         _check_shapes(path, weights, network.state_dict())
         network.load_state_dict(weights)
@@ -334,7 +338,9 @@ def read_card(directory: Path) -> Card:
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"])) or "file"
-        raise InputError(f"{path}: not a model this program can read: {key}: {first['msg']}; train it again") from error
+        raise InputError(
+            f"{path}: not a model this program can read: {key}: {first['msg']}; delete it, and run the same again"
+        ) from error
 
 
 def why_too_short(cache: FeatureCache, clip: int, size: int, broken_clips: BrokenClips) -> str:
@@ -381,7 +387,10 @@ def _normal_clips(
             if entry.split == "train" and not why_too_short(cache, clip, size, broken_clips):
                 (unseen if clip in chosen else fitted).append((number, clip))
     if not fitted:
-        raise InputError(f"{scope}: there is no training clip; a model needs clips of split 'train'")
+        raise InputError(
+            f"{scope}: no training clip can be used; mend the broken ones, or leave their machines out "
+            "with dataset.machines"
+        )
     return NormalClips(caches, fitted, unseen)
 
 
@@ -412,7 +421,9 @@ def _check_shapes(path: Path, found: dict[str, Tensor], expected: dict[str, Tens
     for name in sorted(found.keys() | expected.keys()):
         shapes = [tuple(tensors[name].shape) if name in tensors else "missing" for tensors in (found, expected)]
         if shapes[0] != shapes[1]:
-            raise InputError(f"{path}: {name} is {shapes[0]}, and by model.json {shapes[1]}; train the model again")
+            raise InputError(
+                f"{path}: {name} is {shapes[0]}, and by model.json {shapes[1]}; delete it, and run the same again"
+            )
 
 
 def _write_losses(path: Path, history: History) -> None:

@@ -133,7 +133,8 @@ class MachineResult:
     ----------
     machine : MachineScores
     status : str
-        ``ok``, ``no labels``, ``one class only``, ``no test clips``, or why there are no scores.
+        ``ok``, ``no labels``, ``one class only``, ``no test clips``, ``all test clips are excluded``, or
+        why there are no scores.
     counts : mapping of str to int
         Test clips that are ``normal``, ``anomaly`` and ``unlabelled``.
     joined : LabelledScores or None
@@ -242,7 +243,7 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
         return MachineResult(machine, machine.status, _counts(row.label for row in listed))
     joined = join(machine, listed, settings.aggregator)
     counts = _counts(joined.labels.tolist())
-    status = _status(counts)
+    status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in joined.excluded))
     if status != "ok":
         return MachineResult(machine, status, counts, joined)
     trials = _trial_areas(joined, settings.max_fpr)
@@ -378,9 +379,9 @@ def _counts(labels: Iterable[str]) -> dict[str, int]:
     return {name: counted[name] for name in COUNTS}
 
 
-def _status(counts: Mapping[str, int]) -> str:
+def _status(counts: Mapping[str, int], *, excluded: bool) -> str:
     if not any(counts.values()):
-        return "no test clips"
+        return "all test clips are excluded" if excluded else "no test clips"
     classes = (counts["normal"] > 0) + (counts["anomaly"] > 0)
     return ("no labels", "one class only", "ok")[classes]
 
@@ -461,9 +462,10 @@ def _excluded_rows(result: MachineResult) -> Iterator[Row]:
 
 def _say_what_is_excluded(excluded: Sequence[Row]) -> str:
     first = excluded[0]
+    others = f", nor have {len(excluded) - 1} more" if len(excluded) > 1 else ""
     return (
-        f"{first['machine_type']}/{first['machine_id']}: the clip {first['path']} has no score ({first['reason']}), as "
-        f"{len(excluded) - 1} more have none; mend or take out these clips, or set dataset.broken_clips: exclude"
+        f"{first['machine_type']}/{first['machine_id']}: the clip {first['path']} has no score ({first['reason']})"
+        f"{others}; mend or take out what is broken, or set dataset.broken_clips: exclude"
     )
 
 

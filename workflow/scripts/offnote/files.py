@@ -1,4 +1,4 @@
-"""Writing files so that a half-written one never carries the final name, and one workflow at a time in a folder."""
+"""Writing files so that a half-written one never carries the final name, and locks that end with their process."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import fcntl
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -64,10 +64,24 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
+def require_writable(folders: Iterable[Path]) -> None:
+    """Make sure that files can be made in all `folders`, or where one is still to be made, in the one above it.
+
+    Raises
+    ------
+    InputError
+        Names the first that cannot be written to.
+    """
+    nearest = (next(place for place in (folder, *folder.parents) if place.exists()) for folder in folders)
+    for folder in dict.fromkeys(nearest):
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise _not_writable(folder, error) from error
+
+
 def clear_leftovers(folder: Path) -> list[Path]:
     """Remove the temporaries below `folder` that killed processes left, and return them.
-
-    Those of a job that outlived its workflow go as well, and that job then fails.
 
     Examples
     --------
@@ -103,25 +117,6 @@ def lock(path: Path) -> int | None:
             return None
         raise
     return descriptor
-
-
-def hold(folder: Path) -> None:
-    """Let no other workflow start in `folder` until this process ends. Jobs that outlive it are not kept from anything.
-
-    Raises
-    ------
-    InputError
-        Another one is at work there.
-    """
-    path = folder / ".snakemake" / "offnote.lock"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        held = lock(path)
-    except OSError:
-        # A file system without locks: whoever starts two workflows there is not kept from it.
-        return
-    if held is None:
-        raise InputError(f"another snakemake is at work in {folder}; wait until it has finished")
 
 
 def _temporary(path: Path) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from offnote.errors import InputError
+from offnote.supervision import end_with_workflow
 
 log = logging.getLogger("offnote")
 
@@ -46,6 +47,7 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+        end_with_workflow(lambda: log.error("its snakemake is no more, so it ends here"))
         log.info("%s starts", what)
         started = time.monotonic()
         try:
@@ -59,6 +61,39 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
                 sys.stderr.flush()
             sys.exit(1)
         log.info("%s is done after %.1f s", what, time.monotonic() - started)
+
+
+class Mistakes:
+    """Gathers what is wrong with the machines of one job, so that it names all of them and not only the first.
+
+    Examples
+    --------
+    >>> mistakes = Mistakes()
+    >>> for number in (1, 2, 3):
+    ...     with mistakes.gathered():
+    ...         if number != 2:
+    ...             raise InputError(f"{number}.wav: silent")
+    >>> mistakes.report()
+    Traceback (most recent call last):
+    offnote.errors.InputError: 1.wav: silent. 3.wav: silent
+    """
+
+    def __init__(self) -> None:
+        self._sentences: list[str] = []
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """Put an InputError of the block by, so that the work goes on with the next machine."""
+        try:
+            yield
+        except InputError as error:
+            log.exception("%s", error)
+            self._sentences.append(str(error))
+
+    def report(self) -> None:
+        """Raise an InputError that says everything that was put by, if there is anything."""
+        if self._sentences:
+            raise InputError(". ".join(dict.fromkeys(self._sentences)))
 
 
 def failures(folder: Path, since: float) -> list[str]:
@@ -92,6 +127,8 @@ def _opened(path: Path, what: str) -> TextIO:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; the same command carries on"
     return f"{type(error).__name__}: {error}"
 
 

@@ -5,6 +5,8 @@ Nothing here imports torch or Snakemake, and nothing reads audio.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -14,7 +16,7 @@ from typing import Any
 
 from offnote import cache, datasets, synthesis
 from offnote.clips import Clip, Machine, check_name, read_clips
-from offnote.config import Dataset, Settings, resolve
+from offnote.config import Dataset, Section, Settings, resolve
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
@@ -44,6 +46,25 @@ class Recordings:
     clips: Mapping[Machine, Sequence[Clip]]
     caches: Mapping[Machine, Path]
 
+    @property
+    def are_made(self) -> bool:
+        """Whether the workflow makes the recordings itself: those of the demo set."""
+        return self.root == Path(DEMO_FOLDER)
+
+    def files(self, machine: Machine) -> list[str]:
+        """Return the recordings of a machine, each once, however many of its stretches are clips."""
+        return list(dict.fromkeys(str(self.root / clip.path) for clip in self.clips[machine]))
+
+    def fingerprint(self, machine: Machine) -> str:
+        """Return a hash of size and date of each recording of a machine: one replaced by an older one is noticed too.
+
+        Raises
+        ------
+        InputError
+            A recording is not there, or dated in the future.
+        """
+        return digest([[path, *_size_and_date(path)] for path in self.files(machine)])
+
 
 @dataclass(frozen=True)
 class Run:
@@ -55,12 +76,8 @@ class Run:
     @cached_property
     def machines(self) -> list[Machine]:
         """Every machine of the dataset that the configuration does not leave out."""
-        wanted = self.settings.dataset.machines
-        return [
-            machine
-            for machine in self.recordings.clips
-            if wanted is None or any(_is_wanted(machine, pattern) for pattern in wanted)
-        ]
+        patterns = self.settings.dataset.machines or []
+        return [machine for machine in self.recordings.clips if _is_wanted(machine, patterns)]
 
     @cached_property
     def scopes(self) -> dict[Machine, list[Machine]]:
@@ -305,8 +322,31 @@ def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:
     return by_machine
 
 
-def _is_wanted(machine: Machine, wanted: str) -> bool:
-    return fnmatch(str(machine), wanted) or fnmatch(machine.machine_type, wanted)
+def _size_and_date(path: str) -> tuple[int, int]:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - a hot loop
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend it, or take it out of the dataset") from None
+    if found.st_mtime > time.time():
+        # Snakemake ends a job whose input is newer than its output.
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
+        raise InputError(f"{path}: is dated in the future, {date}; set this computer's clock, or `touch` the file")
+    return found.st_size, found.st_mtime_ns
+
+
+def _is_wanted(machine: Machine, patterns: Sequence[str]) -> bool:
+    """Tell whether the patterns take a machine: those with a ! leave out of what the others take, or else of all."""
+    taking = [pattern for pattern in patterns if not pattern.startswith("!")]
+    leaving_out = [pattern for pattern in patterns if pattern.startswith("!")]
+    return (not taking or any(_matches(machine, pattern) for pattern in taking)) and not any(
+        _matches(machine, pattern) for pattern in leaving_out
+    )
+
+
+def _matches(machine: Machine, pattern: str) -> bool:
+    """Tell whether a pattern, with or without its !, is about a machine."""
+    pattern = pattern.removeprefix("!")
+    return fnmatch(str(machine), pattern) or fnmatch(machine.machine_type, pattern)
 
 
 def _check_what_runs_share(settings: Sequence[Settings]) -> None:
@@ -314,20 +354,32 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
     sources: dict[str, Dataset] = {}
     for other in settings:
         for section in ("demo", "jobs"):
-            if getattr(other, section) != getattr(first, section):
-                raise InputError(f"run {other.run}: {section} holds for all runs together; state it outside `runs`")
+            if keys := _differing(section, getattr(first, section), getattr(other, section)):
+                raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
+        name = other.dataset.name
         source = other.dataset.model_copy(update={"machines": None})
-        if sources.setdefault(source.name, source) != source:
+        if keys := _differing("dataset", sources.setdefault(name, source), source):
+            # The demo set cannot be renamed.
+            rename = "" if name == "demo" else ", or give this run a dataset.name of its own"
             raise InputError(
-                f"run {other.run}: dataset.name {source.name!r} already stands for other recordings: rename it"
+                f"run {other.run}: {keys} must be the same in all runs of the dataset {name!r}, which share its "
+                f"feature caches: state this outside `runs`{rename}"
             )
+
+
+def _differing(name: str, one: Section, other: Section) -> str:
+    """Name the keys in which a section of two runs differs; empty where there is none."""
+    return " and ".join(f"{name}.{key}" for key, value in one if getattr(other, key) != value)
 
 
 def _check(run: Run) -> None:
     """Find at once what would otherwise end a job hours later."""
-    for wanted in run.settings.dataset.machines or []:
-        if not any(_is_wanted(machine, wanted) for machine in run.recordings.clips):
-            raise InputError(f"dataset.machines: {wanted!r} is none of {', '.join(map(str, run.recordings.clips))}")
+    patterns = run.settings.dataset.machines or []
+    for pattern in patterns:
+        if not any(_matches(machine, pattern) for machine in run.recordings.clips):
+            raise InputError(f"dataset.machines: {pattern!r} is none of {', '.join(map(str, run.recordings.clips))}")
+    if patterns and not run.machines:
+        raise InputError(f"dataset.machines: {', '.join(patterns)} leave no machine; take out what starts with '!'")
     statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
     aggregator = run.settings.evaluate.aggregator
     if aggregator not in statistics:
