@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,49 @@ def test_a_broken_recording_is_named(tmp_path: Path, fault: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
         audio.read(path, settings())
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "subtype"),
+    [
+        *[("OGG", "VORBIS"), ("OGG", "OPUS"), ("WAV", "PCM_16"), ("RF64", "PCM_16"), ("W64", "FLOAT")],
+        *[("FLAC", "PCM_24"), ("AIFF", "PCM_16"), ("AU", "PCM_16"), ("AU", "ULAW"), ("CAF", "PCM_16")],
+    ],
+)
+def test_a_recording_cut_short_anywhere_is_refused(tmp_path: Path, kind: str, subtype: str) -> None:
+    path = tmp_path / f"a.{kind.lower()}"
+    soundfile.write(path, noise(5 * RATE), RATE, format=kind, subtype=subtype)
+    whole = path.read_bytes()
+    assert len(audio.read(path, settings())) == 5 * RATE
+    pages = [found.start() for found in re.finditer(b"OggS", whole)] if kind == "OGG" else []
+    # In a page and its header, at its very end, and anywhere.
+    places = [place + past for place in pages[1:] for past in (0, 3, 20, 28)]
+    for place in [*places, *range(60, len(whole) - 1, len(whole) // 23), len(whole) - 200]:
+        path.write_bytes(whole[:place])
+        with pytest.raises(InputError, match=r"cut short|damaged, or no audio file|empty"):
+            audio.read(path, settings())
+
+
+def test_a_format_that_hides_a_cut_is_refused(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "a.mp3", noise(RATE), RATE)
+    with pytest.raises(InputError, match=r"a\.mp3: a file of format MP3 may be cut short unnoticed; convert it"):
+        audio.info(tmp_path / "a.mp3")
+
+
+def test_a_value_that_is_not_finite_breaks_its_slice_alone(tmp_path: Path) -> None:
+    samples = tone(1000, RATE, 20.0)
+    samples[: 5 * RATE] = 0
+    samples[11 * RATE] = np.nan
+    path = write(tmp_path / "a.wav", samples, subtype="FLOAT")
+    ranges, gated = audio.slices(path, settings(), config.Slice(length=2.0), config.Gate(level=-20.0))
+    assert gated == pytest.approx(5.0, abs=0.1)
+    assert len(ranges) == 7
+    for first, last in ranges:
+        if first <= 11 * RATE < last:
+            with pytest.raises(InputError, match=r"a\.wav: a value after sample .* is not finite"):
+                audio.read(path, settings(), first, last)
+        else:
+            assert np.isfinite(audio.read(path, settings(), first, last)).all()
 
 
 def test_a_length_that_a_pipe_could_not_know_is_no_fault(tmp_path: Path) -> None:

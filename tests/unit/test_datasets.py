@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -133,3 +134,36 @@ def test_a_file_of_two_machines_is_refused_in_a_sheet(tmp_path: Path) -> None:
     (tmp_path / "sheet.tsv").write_text("\n".join(rows) + "\n")
     with pytest.raises(InputError, match=r"the file a\.wav is listed for fan/id_00 and for fan/id_02; keep one"):
         load_clips(tmp_path / "sheet.tsv")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"a\\b.wav", b"a\tb.wav", b"a\nb/c.wav"])
+def test_a_name_that_cannot_stand_in_a_table_is_shown_safely(tmp_path: Path, name: bytes) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(
+        InputError, match="must be UTF-8, without control characters and backslashes; rename it"
+    ) as found:
+        find_recordings(tmp_path)
+    assert str(found.value).isprintable()
+    str(found.value).encode()
+
+
+def test_spaces_and_letters_of_other_scripts_are_names_like_others(tmp_path: Path) -> None:
+    touch(tmp_path, "ポンプ\u3000正常/音 1.wav", "Lüfter\u00a02.wav")
+    assert len(find_recordings(tmp_path)) == 2
+
+
+def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:
+    touch(tmp_path, "elsewhere/b.wav", "data/fan/a.wav")
+    (tmp_path / "data/fan/up").symlink_to(tmp_path / "data")
+    (tmp_path / "data/fan/self").symlink_to(".")
+    (tmp_path / "data/linked").symlink_to(tmp_path / "elsewhere")
+    assert find_recordings(tmp_path / "data") == ["fan/a.wav", "linked/b.wav"]
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    touch(tmp_path, "a.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "gone.wav")
+    with pytest.raises(InputError, match=r"b\.wav: a link to nowhere"):
+        find_recordings(tmp_path)

@@ -104,3 +104,18 @@ def test_the_estimate_counts_the_slices_that_features_are_made_of(
     assert doctor.bytes_needed(runs)["feature caches"] == pytest.approx(
         3 * frames * settings.features.n_mels * 4, abs=1
     )
+
+
+@pytest.mark.parametrize(("broken_clips", "good"), [("stop", False), ("exclude", True)])
+def test_a_broken_clip_is_named_and_does_not_hide_the_estimate(tmp_path: Path, broken_clips: str, good: bool) -> None:
+    header = "path\tmachine_type\tmachine_id\tsplit\n"
+    (tmp_path / "sheet.tsv").write_text(header + "".join(f"{n}.wav\tfan\tid_00\ttrain\n" for n in range(3)))
+    for number in range(3):
+        soundfile.write(tmp_path / f"{number}.wav", np.zeros(16000), 16000)
+    (tmp_path / "1.wav").write_bytes(b"")
+    dataset = {"name": "fans", "path": str(tmp_path / "sheet.tsv"), "broken_clips": broken_clips}
+    findings = report({"dataset": dataset}, tmp_path)
+    text, found = said(findings, "1 of 3 clips looked at are broken")
+    assert str(tmp_path / "1.wav") in text
+    assert found is good
+    assert said(findings, "GiB free")[1]

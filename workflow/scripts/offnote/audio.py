@@ -1,7 +1,7 @@
 """Recordings as samples: decoding, one channel of many, resampling, slices and the gate.
 
-Whatever libsndfile reads is welcome: WAV, FLAC and OGG with 8 to 32 bits or floats among it. A recording that is
-broken, silent or cut short is refused with a sentence that names it; none is ever filled up.
+WAV, FLAC, OGG and their like are welcome, with 8 to 32 bits or floats. A recording that is broken, silent or cut short
+is refused with a sentence that names it; none is ever filled up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,16 @@ GATE_SECONDS = 0.1
 # Programs that write to a pipe cannot know the length; they leave a length near these limits in the header.
 UNKNOWN_LENGTH = 0x7FFF0000
 # libsndfile quietly shortens a file whose header promises more than there is, and says so in its log alone.
-SHORTENED = re.compile(r"^\s*(?:data|SSND|riff|Riff size) : (\d+) \(should be (\d+)\)", re.MULTILINE)
+SHORTENED = re.compile(r"^\s*(?:data|SSND|riff|Riff size|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
+# Formats of which it is noticed when a file is cut short; of others, such as MP3, libsndfile reads what is left.
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU", "CAF")
+
+# An Ogg page: its header, up to 255 lengths of segments, and the segments, each of up to 255 bytes.
+OGG_PAGE = b"OggS"
+OGG_HEADER_BYTES = 27
+OGG_PAGE_BYTES = OGG_HEADER_BYTES + 255 + 255 * 255
+OGG_LAST_PAGE = 4
+"""The flag of the page that ends a stream."""
 
 # The filter of librosa's `kaiser_best`. From 44.1 to 16 kHz a tone at 9 kHz leaves an alias at -118 dB with it, and at
 # -17 dB with torchaudio's default.
@@ -116,6 +125,10 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
         samples = np.empty(last - first, dtype=np.float32)
         filled = 0
         for block in _blocks(path, file, audio, first, last, max(1, BLOCK_SAMPLES // file.channels)):
+            if not np.isfinite(block).all():
+                raise BrokenClipError(
+                    path, f"a value after sample {first + filled} is not finite; take it out or copy it anew"
+                )
             samples[filled : filled + len(block)] = block
             filled += len(block)
         rate = file.samplerate
@@ -190,7 +203,8 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
         block = round(GATE_SECONDS * file.samplerate)
         blocks = _blocks(path, file, audio, 0, file.frames, block)
         power = np.array([np.square(samples, dtype=np.float64).mean() for samples in blocks])
-        on = np.flatnonzero(power >= 10 ** (level / 10))
+        # What is not finite counts as on: so its slice is found broken when it is read, and the others are not.
+        on = np.flatnonzero(~(power < 10 ** (level / 10)))
         if not on.size:
             return []
         off_seconds = (np.diff(on) - 1) * block / file.samplerate
@@ -206,6 +220,12 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     _require_readable(path)
     try:
         with soundfile.SoundFile(path) as file:
+            if file.format not in FORMATS:
+                raise BrokenClipError(
+                    path, f"a file of format {file.format} may be cut short unnoticed; convert it to WAV, FLAC or OGG"
+                )
+            if file.format == "OGG" and not _ends_with_its_last_page(path):
+                raise BrokenClipError(path, "cut short, its last Ogg page is not there; copy it anew")
             for promised, found in SHORTENED.findall(file.extra_info):
                 if int(found) < int(promised) < UNKNOWN_LENGTH:
                     raise BrokenClipError(path, f"cut short, {found} of {promised} bytes are there; copy it anew")
@@ -215,6 +235,18 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip() or "decoding failed"
         raise BrokenClipError(path, f"damaged, or no audio file ({reason}); copy it anew") from error
+
+
+def _ends_with_its_last_page(path: Path) -> bool:
+    """Tell whether an Ogg file is there to its end, of which libsndfile makes nothing."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - OGG_PAGE_BYTES))
+        tail = file.read()
+    page = tail[tail.rfind(OGG_PAGE) :]
+    if len(page) < OGG_HEADER_BYTES or not page[5] & OGG_LAST_PAGE:
+        return False
+    segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]]
+    return len(segments) == page[26] and len(page) >= OGG_HEADER_BYTES + len(segments) + sum(segments)
 
 
 def _require_readable(path: Path) -> None:
@@ -243,10 +275,7 @@ def _blocks(
             raise BrokenClipError(
                 path, f"cut short, it ends at sample {start + len(block)} of {file.frames}; copy it anew"
             )
-        mono = block.mean(axis=1) if audio.channel == "mean" else block[:, audio.channel]
-        if not np.isfinite(mono).all():
-            raise BrokenClipError(path, f"a value after sample {start} is not finite; take it out or copy it anew")
-        yield mono
+        yield block.mean(axis=1) if audio.channel == "mean" else block[:, audio.channel]
 
 
 def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -155,24 +156,55 @@ def parse_paths(root: Path, paths: Sequence[str], layout: str) -> list[Clip]:
 def find_recordings(folder: Path) -> list[str]:
     """List the audio files below a folder, relative to it, in name order. Hidden files and folders do not count.
 
+    Links to folders are followed, but not one that leads back to a folder above it.
+
     Raises
     ------
     InputError
-        There are none.
+        There are none, a folder cannot be read, or a recording is a link to nowhere or has a name that cannot stand
+        in a table.
     """
-    found = []
-    for parent, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        below = Path(parent).relative_to(folder).as_posix()
-        prefix = "" if below == "." else f"{below}/"
-        found += [prefix + name for name in files if _is_recording(name)]
+    try:
+        found = sorted(_recordings_below(folder, "", [_identity(folder)]))
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it away") from error
     if not found:
         raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder")
-    return sorted(found)
+    for path in found:
+        _refuse_unusable(folder, path)
+    return found
 
 
-def _is_recording(name: str) -> bool:
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES  # noqa: PTH122 - a hot loop
+def _recordings_below(folder: Path, prefix: str, above: Sequence[tuple[int, int]]) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                identity = _identity(Path(entry.path))
+                if identity not in above:
+                    yield from _recordings_below(Path(entry.path), f"{prefix}{entry.name}/", [*above, identity])
+            elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - a hot loop
+                if entry.is_symlink() and not entry.is_file():
+                    raise InputError(f"{entry.path}: a link to nowhere; mend it or take it away")
+                yield prefix + entry.name
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    found = folder.stat()
+    return found.st_dev, found.st_ino
+
+
+def _refuse_unusable(folder: Path, path: str) -> None:
+    """Refuse a name that a sheet, a table or Snakemake would take for another: nothing else can be done about it."""
+    # Letters and spaces of some scripts do not count as printable.
+    if "\\" not in path and (path.isprintable() or not {"Cc", "Cs"} & set(map(unicodedata.category, path))):
+        return
+    name = f"{folder}/{path}".encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    raise InputError(
+        f"{name!r}: names of recordings and their folders must be UTF-8, without control characters and backslashes; "
+        "rename it"
+    )
 
 
 def _say_what_does_not_fit(root: Path, paths: Sequence[str], parsed: dict[str, list[Clip | None]]) -> str:

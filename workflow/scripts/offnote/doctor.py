@@ -57,6 +57,7 @@ def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
         idle = len(run.machines) - len(run.scored_machines)
         text = f"run {name}: clips {clips}, machines {len(run.machines)}, models to train in a trial {len(run.scopes)}"
         yield Finding(True, text + (f", machines without training clips {idle}" if idle else ""))
+    yield from _examine_clips(runs)
     yield _examine_disk(list(runs.values()), folder)
 
 
@@ -82,13 +83,22 @@ def _examine_gpu(needed: bool) -> Iterator[Finding]:
     yield Finding(torch.cuda.is_available() or not needed, f"torch finds a GPU: {torch.cuda.is_available()}")
 
 
+def _examine_clips(runs: Mapping[str, Run]) -> Iterator[Finding]:
+    """Name a broken clip, if there is one among those that the disk estimate looks at."""
+    for name, run in runs.items():
+        if run.recordings.are_made or run.recordings.caches:
+            continue
+        seen = [clip for machine in run.scored_machines for clip in run.recordings.clips[machine][:CLIPS_LOOKED_AT]]
+        broken = [sentence for sentence in (_why_broken(_path(run, clip)) for clip in seen) if sentence]
+        if broken:
+            good = run.settings.dataset.broken_clips == "exclude"
+            yield Finding(good, f"run {name}: {len(broken)} of {len(seen)} clips looked at are broken: {broken[0]}")
+
+
 def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
     place = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
     free = shutil.disk_usage(place).free
-    try:
-        needed = sum(bytes_needed(runs).values())
-    except InputError as error:
-        return Finding(False, str(error))
+    needed = sum(bytes_needed(runs).values())
     text = f"disk at {folder}: {free / GIB:.1f} GiB free, the runs will need about {needed / GIB:.1f} GiB"
     return Finding(free > needed, text if free > needed else f"{text}: free some space or move the checkout")
 
@@ -96,8 +106,8 @@ def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
 def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
     """Estimate the size of what will be written and is not there yet, by kind of file.
 
-    Durations are read from the headers of the first twenty clips of each machine. A gate is not reckoned with: it may
-    leave all of a recording in.
+    Durations are read from the headers of the first twenty clips of each machine, but for broken ones. A gate is not
+    reckoned with: it may leave all of a recording in.
     """
     needed = {"demo recordings": 0, "feature caches": 0}
     caches: set[Path] = set()
@@ -109,7 +119,7 @@ def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
             caches.add(path)
             recorded, cached = _seconds(run, machine)
             needed["feature caches"] += round(cached * _bytes_per_second(run))
-            if run.settings.dataset.path is None and not run.recordings.root.exists():
+            if run.recordings.are_made and not run.recordings.root.exists():
                 needed["demo recordings"] += round(recorded * run.settings.audio.sample_rate * BYTES_PER_SAMPLE)
     return needed
 
@@ -123,7 +133,9 @@ def _bytes_per_second(run: Run) -> float:
 def _seconds(run: Run, machine: Machine) -> tuple[float, float]:
     """Return how much a machine's clips last in all, and how much the slices do that are made of them."""
     clips = run.recordings.clips[machine]
-    seen = clips[:CLIPS_LOOKED_AT]
+    seen = [clip for clip in clips[:CLIPS_LOOKED_AT] if run.recordings.are_made or not _why_broken(_path(run, clip))]
+    if not seen:
+        return 0.0, 0.0
     recorded = [_clip_seconds(run, clip) for clip in seen]
     pairs = zip(seen, recorded, strict=True)
     cached = [_sliced(seconds, run.settings.slice) if clip.start is None else seconds for clip, seconds in pairs]
@@ -132,9 +144,21 @@ def _seconds(run: Run, machine: Machine) -> tuple[float, float]:
 
 
 def _clip_seconds(run: Run, clip: Clip) -> float:
-    if run.settings.dataset.path is None:
+    if run.recordings.are_made:
         return run.settings.demo.duration
-    return (clip.end or _duration(run.recordings.root / clip.path)) - (clip.start or 0.0)
+    return (clip.end or _duration(_path(run, clip))) - (clip.start or 0.0)
+
+
+def _path(run: Run, clip: Clip) -> Path:
+    return run.recordings.root / clip.path
+
+
+def _why_broken(path: Path) -> str:
+    try:
+        audio.info(path)
+    except InputError as error:
+        return str(error)
+    return ""
 
 
 def _sliced(seconds: float, slicing: Slice) -> float:
