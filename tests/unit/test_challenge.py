@@ -161,7 +161,7 @@ def test_line_ends_blank_lines_spaces_and_a_byte_order_mark_do_not_matter(tmp_pa
 def test_other_files_in_the_folder_do_not_count(tmp_path: Path) -> None:
     make(tmp_path, 2022)
     (tmp_path / "result.csv").write_text("nonsense\n")
-    (tmp_path / "Mueller_UL_task2_1.meta.yaml").touch()
+    (tmp_path / "Lastname_Institute_task2_1.meta.yaml").touch()
     assert len(read_folder(tmp_path, load_challenge(2022))) == 6
 
 

@@ -13,11 +13,14 @@ import soundfile
 import yaml
 from offnote.cli import main
 from offnote.config import ROOT
+from offnote.submission import write_submission
+
+from tests.unit.test_submission import TEAM, system, systems
 
 
 def test_help_names_every_command() -> None:
     done = subprocess.run([sys.executable, "-m", "offnote", "--help"], capture_output=True, text=True, check=True)
-    assert {"sheet", "doctor", "evaluate"} <= set(done.stdout.split())
+    assert {"sheet", "doctor", "evaluate", "check-submission"} <= set(done.stdout.split())
 
 
 def test_sheet_says_what_it_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +173,83 @@ def test_evaluate_names_mistakes(
 ) -> None:
     (tmp_path / "anomaly_score_fan_id_00.csv").write_text(rows)
     assert main(["evaluate", str(tmp_path), "--year", year, *further]) == 1
+    captured = capsys.readouterr()
+    [line] = captured.err.splitlines()
+    assert sentence in line
+    assert captured.out == ""
+
+
+def test_check_submission_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    written = write_submission(tmp_path / "out", 2026, TEAM, systems(2026, tmp_path))
+    for path in (written.archive, tmp_path / "out/task2", tmp_path / "out/task2/Lastname_Institute_task2_1"):
+        assert main(["check-submission", str(path), "--year", "2026"]) == 0
+        first, last = capsys.readouterr().out.splitlines()
+        assert first == f"{path}, as a submission to DCASE 2026 Task 2"
+        assert last.startswith("ok   ")
+
+
+@pytest.mark.parametrize("further", [[], ["--json"]])
+def test_check_submission_lists_everything_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], further: list[str]
+) -> None:
+    write_submission(tmp_path, 2026, TEAM, [system(2026)])
+    folder = tmp_path / "task2/Lastname_Institute_task2_1"
+    (folder / "anomaly_score_Sander_section_00_test.csv").write_text("section_00_0000.wav,nan\n")
+    (folder / "decision_result_ToyDrone_section_00_test.csv").unlink()
+    (folder / "notes.txt").touch()
+    assert main(["check-submission", str(tmp_path / "task2"), "--year", "2026", *further]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    sander = "anomaly_score_Sander_section_00_test.csv"
+    if further:
+        found = json.loads(captured.out)
+        assert list(found) == ["ok", "year", "systems", "tables", "mistakes", "warnings"]
+        assert (found["ok"], found["year"], found["systems"]) == (False, 2026, ["Lastname_Institute_task2_1"])
+        assert found["mistakes"][0] == {
+            "place": f"task2/Lastname_Institute_task2_1/{sander}",
+            "text": "'nan' is not a finite number; every clip needs a score",
+            "rows": [1],
+        }
+        assert (len(found["mistakes"]), len(found["warnings"])) == (4, 1)
+    else:
+        bad = [line for line in captured.out.splitlines() if line.startswith("BAD ")]
+        assert f"{sander}, row 1: 'nan' is not a finite number" in bad[0]
+        assert "decision_result_Sander_section_00_test.csv" in bad[1]
+        assert "decision_result_ToyDrone_section_00_test.csv: is missing" in bad[2]
+        assert "notes.txt: does not belong into a submission" in bad[3]
+        assert bad[4] == "BAD  1 system, 9 score or decision files: 4 mistakes, 1 note"
+
+
+def test_check_submission_compares_with_the_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_submission(tmp_path, 2026, TEAM, [system(2026)])
+    (tmp_path / "sounds/Sander/test").mkdir(parents=True)
+    for number in range(8):
+        (tmp_path / f"sounds/Sander/test/section_00_{number:04d}.wav").touch()
+    arguments = ["check-submission", str(tmp_path), "--year", "2026", "--clips", str(tmp_path / "sounds")]
+    assert main(arguments) == 1
+    out = capsys.readouterr().out
+    assert out.count("has no row for the test clip section_00_0006.wav and 1 more") == 2
+    assert "holds no test clip of BlowerDustCollector section_00, SewingMachine" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere.zip", "--year", "2026"], "nowhere.zip: cannot be read (No such file or directory)"),
+        ([".", "--year", "2026"], "is neither a folder task2 nor the folder of a system"),
+        ([".", "--year", "2019"], "--year 2019: there is no such year here"),
+        ([".", "--year", "2026", "--clips", "none"], "none: is neither a folder of recordings nor a clip list"),
+    ],
+)
+def test_check_submission_names_mistakes(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["check-submission", *arguments]) == 1
     captured = capsys.readouterr()
     [line] = captured.err.splitlines()
     assert sentence in line

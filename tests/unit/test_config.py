@@ -46,15 +46,16 @@ COMMON: dict[str, dict[str, Any]] = {
 MIMII_LAYERS = [64, 64, 8, 64, 64]
 DCASE_LAYERS = [128, 128, 128, 128, 8, 128, 128, 128, 128]
 DIFFERING = """
-preset     scope    n_mels  padding  log    batch_norm  initialisation  epochs  batch_size  adam_epsilon
-mimii      machine  64      reflect  add    False       keras           50      512         1e-07
-dcase2020  type     128     reflect  add    True        keras           100     512         1e-07
-dcase2021  type     128     reflect  clamp  True        keras           100     512         1e-07
-dcase2022  type     128     zeros    clamp  True        keras           100     512         1e-07
-dcase2023  type     128     zeros    clamp  True        torch           100     256         1e-08
-dcase2024  type     128     zeros    clamp  True        torch           100     256         1e-08
-dcase2025  type     128     zeros    clamp  True        torch           100     256         1e-08
-dcase2026  type     128     zeros    clamp  True        torch           100     256         1e-08
+preset                 scope    n_mels  padding  log    batch_norm  initialisation  epochs  batch_size  adam_epsilon
+mimii                  machine  64      reflect  add    False       keras           50      512         1e-07
+dcase2020              type     128     reflect  add    True        keras           100     512         1e-07
+dcase2021              type     128     reflect  clamp  True        keras           100     512         1e-07
+dcase2022              type     128     zeros    clamp  True        keras           100     512         1e-07
+dcase2023              type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2023_mahalanobis  type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2024              type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2025              type     128     zeros    clamp  True        torch           100     256         1e-08
+dcase2026              type     128     zeros    clamp  True        torch           100     256         1e-08
 """
 COLUMNS, *ROWS = [line.split() for line in DIFFERING.split("\n") if line]
 
@@ -67,6 +68,8 @@ def test_the_published_recipes(row: list[str]) -> None:
     }
     assert row == [row[0], *(str(sections[column]) for column in COLUMNS[1:])]
     assert settings.model.hidden == (MIMII_LAYERS if row[0] == "mimii" else DCASE_LAYERS)
+    second_mode = row[0] == "dcase2023_mahalanobis"
+    assert settings.model.distance == ("mahalanobis_of_mean" if second_mode else "squared_error")
     for section, keys in COMMON.items():
         assert getattr(settings, section).model_dump(include=set(keys)) == keys
 

@@ -68,6 +68,53 @@ def test_dcase2020_development_and_evaluation_sets() -> None:
     ]
 
 
+YEARS = {
+    2021: {
+        "fan/train/section_00_source_train_normal_0000_m-n_X.wav": ("00", "train", "normal", "source", "m-n_X"),
+        "fan/train/section_00_target_train_normal_0001.wav": ("00", "train", "normal", "target", ""),
+        "fan/source_test/section_01_source_test_anomaly_0002_A.wav": ("01", "test", "anomaly", "source", "A"),
+        "fan/target_test/section_01_target_test_normal_0003.wav": ("01", "test", "normal", "target", ""),
+        "fan/target_test/section_03_target_test_0004.wav": ("03", "test", "", "target", ""),
+    },
+    2022: {
+        "fan/train/section_00_source_train_normal_0000_vel_6.wav": ("00", "train", "normal", "source", "vel_6"),
+        "fan/test/section_02_target_test_anomaly_0001_vel_8.wav": ("02", "test", "anomaly", "target", "vel_8"),
+        "fan/test/section_03_0002.wav": ("03", "test", "", "", ""),
+        "fan/test/section_03_test_0003.wav": ("03", "test", "", "", ""),
+    },
+    2024: {
+        "bearing/train/section_00_target_train_normal_0000_noAttribute.wav": (
+            *("00", "train", "normal", "target"),
+            "noAttribute",
+        ),
+        "bearing/test/section_00_source_test_normal_0001_vel_6.wav": ("00", "test", "normal", "source", "vel_6"),
+        "bearing/test/section_00_0002.wav": ("00", "test", "", "", ""),
+    },
+    2026: {
+        "ToyCarEmu/supplemental/section_00_supplemental_noise_0000.wav": ("00", "supplemental", "", "", ""),
+        "ToyCarEmu/train/section_00_source_train_normal_0001.wav": ("00", "train", "normal", "source", ""),
+        "ToyCarEmu/test/section_00_0002.wav": ("00", "test", "", "", ""),
+    },
+}
+
+
+@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("named", [True, False])
+def test_every_year_is_read(year: int, named: bool) -> None:
+    clips = parse_paths(Path("/data"), list(YEARS[year]), f"dcase{year}" if named else "auto")
+    found = {
+        clip.path: (clip.machine_id.removeprefix("section_"), clip.split, clip.label, clip.domain, clip.attributes)
+        for clip in clips
+    }
+    assert found == YEARS[year]
+    assert all(clip.unlabelled_row[2] == "" for clip in clips if clip.split == "test")
+
+
+def test_a_split_that_contradicts_its_folder_does_not_fit() -> None:
+    with pytest.raises(InputError, match="do not fit the layout"):
+        parse_paths(Path("/data"), ["fan/train/section_00_source_test_normal_0000.wav"], "dcase2023")
+
+
 def test_recordings_that_do_not_fit_are_counted_and_one_is_named(tmp_path: Path) -> None:
     touch(tmp_path, *mimii("fan/id_00", 4, 1), "fan/notes.wav")
     with pytest.raises(InputError, match=r"1 of 6 recordings do not fit the layout mimii, fan/notes\.wav"):

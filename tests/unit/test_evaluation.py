@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
 from offnote.scores import ScoreTable, excluded_rows, write
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=200, max_fpr=0.2)
-TABLES = ("machines.csv", "types.csv", "clips.csv", "excluded.csv", "summary.md", "summary.html")
+NAMES = ("machines", "types", "clips", "decisions", "excluded")
+TABLES = ("machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html")
 Scored = tuple[Clip, str, float]
 
 
@@ -50,7 +53,7 @@ class Run:
         self, settings: Evaluate = SETTINGS, tables: str = "tables", broken_clips: BrokenClips = "stop"
     ) -> dict[str, list[dict[str, str]]]:
         write_clips(self.folder / "clips.tsv", self.clips)
-        machine_table, type_table, clip_table, excluded_table, summary, page = (
+        machine_table, type_table, clip_table, decision_table, excluded_table, summary, page = (
             self.folder / tables / name for name in TABLES
         )
         evaluate(
@@ -59,6 +62,7 @@ class Run:
             machine_table=machine_table,
             type_table=type_table,
             clip_table=clip_table,
+            decision_table=decision_table,
             excluded_table=excluded_table,
             summary=summary,
             page=page,
@@ -66,7 +70,7 @@ class Run:
             run="trial-run",
             broken_clips=broken_clips,
         )
-        return {name: rows(self.folder / tables / f"{name}.csv") for name in ("machines", "types", "clips", "excluded")}
+        return {name: rows(self.folder / tables / f"{name}.csv") for name in NAMES}
 
     def summary(self) -> str:
         return (self.folder / "tables" / "summary.md").read_text(encoding="utf-8")
@@ -216,6 +220,51 @@ def test_a_machine_without_both_classes_has_no_area_but_the_rest(run: Run, label
     assert all((row["median_percentile"] != "") == bool(labels) for row in tables["machines"])
     assert len(tables["clips"]) == len(labels)
     assert f"| fan/id_00 | {status} |" in run.summary()
+
+
+@pytest.mark.parametrize("rule", ["conformal", "gamma"])
+def test_decisions_are_those_of_a_threshold_from_training_clips(run: Run, rule: str) -> None:
+    paths = run.add("fan/id_00", [*LABELLED, "", ""], held_out=4)
+    run.clips = [
+        replace(clip, domain=("source", "target")[number % 2]) if clip.split == "test" else clip
+        for number, clip in enumerate(run.clips)
+    ]
+    labels = {clip.path: (clip.label, clip.domain) for clip in run.clips}
+    tables = run.evaluate(SETTINGS.model_copy(update={"threshold": rule, "false_alarm_rate": 0.3}))
+    alarms = Counter[str]()
+    for path, decision in zip(paths, tables["decisions"], strict=True):
+        scored = rows(path)
+        scores = {row["path"]: float(row["mean"]) for row in scored}
+        split = "validation" if rule == "conformal" else "train"
+        chosen_from = sorted(scores[row["path"]] for row in scored if row["split"] == split)
+        threshold = chosen_from[3] if rule == "conformal" else stats.gamma.ppf(0.7, *stats.gamma.fit(chosen_from))
+        assert float(decision["threshold"]) == pytest.approx(threshold, rel=1e-12)
+        assert decision["clips"] == str(len(chosen_from))
+        assert decision["stated_rate"] == ("0.2" if rule == "conformal" else "")
+        above = {row["path"] for row in scored if row["split"] == "test" and scores[row["path"]] > threshold}
+        alarms.update(above)
+        for domain in ("source", "target", ""):
+            normal = [clip for clip in labels if labels[clip][0] == "normal" and "/test/" in clip]
+            normal = [clip for clip in normal if domain in ("", labels[clip][1])]
+            rate = float(decision["false_alarm_rate" + (f"_{domain}" if domain else "")])
+            assert rate == pytest.approx(sum(clip in above for clip in normal) / len(normal))
+        found = sum(labels[clip][0] == "anomaly" for clip in above)
+        assert float(decision["recall"]) == pytest.approx(found / LABELLED.count("anomaly"))
+        assert decision["unlabelled_alarms"] == str(sum(labels[clip][0] == "" for clip in above))
+    assert sum(alarms.values()) > 0
+    assert {row["path"]: float(row["alarm"]) for row in tables["clips"]} == {
+        path: alarms[path] / len(paths) for path in labels if "/test/" in path
+    }
+
+
+def test_labels_of_test_clips_choose_no_threshold(run: Run) -> None:
+    run.add("fan/id_00", LABELLED)
+    before = run.evaluate()["decisions"]
+    turned = {"normal": "anomaly", "anomaly": "normal"}
+    run.clips = [replace(clip, label=turned[clip.label]) if clip.split == "test" else clip for clip in run.clips]
+    after = run.evaluate()["decisions"]
+    assert [row["threshold"] for row in after] == [row["threshold"] for row in before]
+    assert [row["false_alarm_rate"] for row in after] == [row["recall"] for row in before]
 
 
 def test_a_machine_that_could_not_be_trained_has_one_row(run: Run) -> None:

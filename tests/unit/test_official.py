@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from offnote.challenge import OfficialScore, load_challenge
 from offnote.errors import InputError
@@ -223,6 +223,7 @@ def test_f1_ev_is_the_mean_f1_over_all_thresholds(clips: list[tuple[bool, int]])
     assert found == f1_ev(labels[order], scores[order].astype(float))
 
 
+@settings(deadline=None)
 @given(st.permutations(range(3)))
 def test_the_order_of_rows_changes_no_figure(tmp_path_factory: pytest.TempPathFactory, order: list[int]) -> None:
     folder = make(tmp_path_factory.mktemp("scores"), 2021)

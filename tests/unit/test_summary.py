@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from typing import Any
 
@@ -34,8 +35,21 @@ def excluded(count: int) -> list[dict[str, Any]]:
     return [{**NAMES, "path": name, "start": None, "end": None, "split": "test", "reason": "silent"} for name in names]
 
 
+def decision(trial: int) -> dict[str, Any]:
+    rates = {"stated_rate": 0.1, "false_alarm_rate": 0.25 + 0.25 * trial, "recall": 0.5, "precision": 0.6}
+    return {**NAMES, "trial": trial, "threshold": 1.0, **rates, **COUNTS, "unlabelled_alarms": 0}
+
+
+def test_alarms_are_told_as_means_over_trials() -> None:
+    text, root = page(decisions=[decision(0), decision(1)])
+    assert tables(root)[-1][1] == ["fan/id_00", "10.0", "37.5", "50.0", "60.0", "0"]
+    assert "at most the share *stated*" in text
+    assert "Alarms" not in page(decisions=[decision(0) | {"threshold": math.nan}])[0]
+
+
 def page(**changes: Any) -> tuple[str, ET.Element]:
-    rows: dict[str, Any] = {"machines": MACHINES, "types": TYPES, "clips": [], "excluded": [], "unscored": []}
+    rows: dict[str, Any] = {"machines": MACHINES, "types": TYPES, "clips": [], "decisions": []}
+    rows |= {"excluded": [], "unscored": []}
     text = "\n".join(summary_lines("trial", SETTINGS, **rows | changes)) + "\n"
     body = html_page(text).replace("<!DOCTYPE html>", "").replace('<meta charset="utf-8">', "")
     return text, ET.fromstring(body)
@@ -78,11 +92,12 @@ def test_every_row_of_every_table_has_the_cells_of_its_head() -> None:
     _, root = page(
         machines=[*MACHINES, unrated],
         clips=[clip("a.wav"), clip("b.wav", "normal")],
+        decisions=[decision(0), decision(1)],
         excluded=excluded(2),
         unscored=[("fan/id_00", "off.wav")],
     )
     found = tables(root)
-    assert len(found) == 7
+    assert len(found) == 8
     for table in found:
         assert {len(row) for row in table} == {len(table[0])}
         assert all(cell != "" for row in table for cell in row)

@@ -18,7 +18,7 @@ SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
-TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "excluded.csv", "summary.md", "summary.html"]
+TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html"]
 FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
 # The module of the package that does the work of each stage.
 MODULES = {

@@ -30,6 +30,13 @@ rule evaluate:
             subcategory="Tables",
             labels={"table": "clips"},
         ),
+        decisions=report(
+            f"{TABLES}/decisions.csv",
+            caption="../report/decisions.rst",
+            category="{run}",
+            subcategory="Tables",
+            labels={"table": "decisions"},
+        ),
         excluded=f"{TABLES}/excluded.csv",
         summary=f"{TABLES}/summary.md",
         page=report(

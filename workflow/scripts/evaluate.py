@@ -22,6 +22,7 @@ with job_log(snakemake.log[0], f"evaluate {snakemake.wildcards.run}"):
         machine_table=Path(snakemake.output.machines),
         type_table=Path(snakemake.output.types),
         clip_table=Path(snakemake.output.clips),
+        decision_table=Path(snakemake.output.decisions),
         excluded_table=Path(snakemake.output.excluded),
         summary=Path(snakemake.output.summary),
         page=Path(snakemake.output.page),

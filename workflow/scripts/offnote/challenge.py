@@ -3,11 +3,15 @@
 The facts of a year stand under the key ``challenge`` of its file in ``config/datasets``, so that a new year is a new
 file and no new code. A score or decision file holds one section (in 2021: one domain of a section) and has two columns
 without a header: the clip's name, and its score or its decision (1 = anomaly). Rows are matched by name everywhere.
+
+Whoever evaluates stops at the first mistake (:func:`read_folder`); whoever checks a submission lists them all. Both
+read a table by :func:`scan_rows` and compare two of them by :func:`mismatches`, which find every mistake.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -82,6 +86,59 @@ class GroundTruth(_Described):
     list: str = ""
 
 
+class Key(_Described):
+    """A key of a system's description in ``meta.yaml``.
+
+    Attributes
+    ----------
+    means
+        What it tells; it stands above the key as a comment.
+    kind
+        ``text``, or several in a list; or ``count``, a whole number.
+    required
+        It may not be null, as every other key may where it is not applicable.
+    since
+        The first year that has it.
+    """
+
+    means: str
+    kind: Literal["text", "count"] = "text"
+    required: bool = False
+    since: int = 0
+
+
+class Result(_Described):
+    """A result of a machine type in ``meta.yaml``, in percent: which mean over its sections, of which figure."""
+
+    mean: Literal["arithmetic", "harmonic"]
+    figure: str
+
+
+class Package(_Described):
+    """What a submission holds beside its score and decision files.
+
+    Attributes
+    ----------
+    clip
+        Regular expression for the name of a test clip of the evaluation set, which tells no label.
+    description, complexity
+        The keys of these two sections of ``meta.yaml``, of all years, in the template's order.
+    external_datasets
+        The first year that lists the data of others that were used.
+    results
+        The keys of each machine type's results, in the template's order.
+    inferred_from
+        The year whose template the keys are of, where the year's own was not seen.
+    """
+
+    clip: str
+    description: dict[str, Key]
+    complexity: dict[str, Key]
+    external_datasets: int
+    results: dict[str, Result]
+    inferred_from: int | None = None
+
+
 class Section(NamedTuple):
     """What one score file covers: a machine's section, or where a year parts the domains one domain of it."""
 
@@ -124,6 +181,8 @@ class Challenge(_Described):
         None where the year has none for a single system.
     machines
         The machine IDs of each machine type, by set (development, evaluation).
+    package
+        What a submission holds; None where the year's file does not say.
 
     Examples
     --------
@@ -144,12 +203,14 @@ class Challenge(_Described):
     figures: dict[str, Figure]
     official_score: OfficialScore | None = None
     machines: dict[str, dict[str, tuple[str, ...]]] = {}
+    package: Package | None = None
 
     @model_validator(mode="after")
     def _check_what_is_named(self) -> Self:
-        """Refuse a figure of an unknown domain, and an official score of an unknown figure."""
+        """Refuse a figure of an unknown domain, and an official score or a result of an unknown figure."""
         domains = {name for figure in self.figures.values() for name in (figure.domain, figure.normal) if name}
         figures = set(self.official_score.of) if self.official_score else set()
+        figures |= {result.figure for result in self.package.results.values()} if self.package else set()
         strangers = sorted((domains - set(self.domains)) | (figures - self.figures.keys()))
         if strangers:
             raise ValueError(f"there is no domain or figure {strangers[0]!r}")
@@ -172,6 +233,16 @@ class Challenge(_Described):
         """List the sections that a machine has a score file for: one, or one for each domain."""
         return [Section(*machine, domain) for domain in (self.domains if "{domain}" in self.scores else ("",))]
 
+    def evaluated(self) -> list[Section]:
+        """List the sections of the evaluation set, each of which a submission has a score file for, in their order."""
+        types = self.machines.get("evaluation", {})
+        machines = [Machine(name, machine_id) for name, ids in types.items() for machine_id in ids]
+        return sorted((part for machine in machines for part in self.files_of(machine)), key=lambda part: part.order)
+
+    def of_the_year(self, keys: Mapping[str, Key]) -> dict[str, Key]:
+        """Return those keys of ``meta.yaml`` that the year has."""
+        return {name: key for name, key in keys.items() if key.since <= self.year}
+
     def _pattern(self, template: str) -> re.Pattern[str]:
         fields = {
             "machine_type": NAME_PATTERN,
@@ -187,6 +258,17 @@ class Row(NamedTuple):
 
     line: int
     value: float
+
+
+class Mistake(NamedTuple):
+    """What is wrong with a table: in which row, counted from 1; 0 for the whole file.
+
+    Mistakes of one kind, such as ``number``, say the same of different rows.
+    """
+
+    line: int
+    kind: str
+    text: str
 
 
 class Truth(NamedTuple):
@@ -264,9 +346,16 @@ def load_challenge(year: int) -> Challenge:
 
 
 def _recipe(path: Path) -> dict[str, Any]:
-    """Return what a file says under ``challenge``, key by key laid over the year it is based on."""
+    """Return what a file says under ``challenge``, key by key laid over the year it is based on.
+
+    Its key ``package`` may be based on another year: young templates continue old ones, whatever else changes.
+    """
     stated = dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("challenge", {}))
     below = stated.pop("based_on", "")
+    if "package" in stated:
+        package = dict(stated["package"])
+        of = package.pop("based_on", "")
+        stated["package"] = (_recipe(path.with_name(f"{of}.yaml"))["package"] if of else {}) | package
     return (_recipe(path.with_name(f"{below}.yaml")) if below else {}) | stated
 
 
@@ -432,17 +521,35 @@ def _read_section(
 
 def _match(path: Path, rows: Mapping[str, Row], other: Path, wanted: Mapping[str, Row]) -> None:
     """Refuse two files that do not have the same clips."""
-    for clip, row in rows.items():
-        if clip not in wanted:
-            raise InputError(
-                f"{path}, row {row.line}: there is no clip {clip} in {other}; both must list the same clips"
-            )
+    _refuse(path, mismatches(rows, wanted, str(other)))
+
+
+def mismatches(rows: Mapping[str, Row], wanted: Mapping[str, Row], other: str) -> list[Mistake]:
+    """Find the rows of a table whose clips are not in the table `other`, and tell of the clips that only that one has.
+
+    Examples
+    --------
+    >>> mismatches({"a.wav": Row(1, 0.5)}, {}, "decisions.csv")[0].text
+    'there is no clip a.wav in decisions.csv; both must list the same clips'
+    """
+    found = [
+        Mistake(row.line, "stranger", f"there is no clip {clip} in {other}; both must list the same clips")
+        for clip, row in rows.items()
+        if clip not in wanted
+    ]
     missing = [clip for clip in wanted if clip not in rows]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise InputError(
-            f"{path}: has no row for the clip {missing[0]}{more}; {other}, row {wanted[missing[0]].line}, has one"
-        )
+        text = f"has no row for the clip {missing[0]}{more}; {other}, row {wanted[missing[0]].line}, has one"
+        found.append(Mistake(0, "missing", text))
+    return found
+
+
+def _refuse(path: Path, mistakes: Sequence[Mistake]) -> None:
+    """Raise the first mistake that was found in a file, if any."""
+    if mistakes:
+        line, _, text = mistakes[0]
+        raise InputError(f"{path}, row {line}: {text}" if line else f"{path}: {text}")
 
 
 def _read_name(path: Path, line: int, clip: str, section: Section, challenge: Challenge) -> tuple[bool, str]:
@@ -512,7 +619,11 @@ def _read_list(path: Path) -> dict[Section, Truth]:
     found: dict[Section, Truth] = {}
     tables: dict[Section, dict[str, Row]] = {}
     machine_type = ""
-    for line, cells in _read_cells(path):
+    try:
+        lines = list(_cells(_read_bytes(path)))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path}: {_no_table(error)}") from error
+    for line, cells in lines:
         if len(cells) == 1:
             machine_type = cells[0]
             continue
@@ -520,7 +631,7 @@ def _read_list(path: Path) -> dict[Section, Truth]:
         if len(cells) != 3 or not machine_type or not machine_id:
             raise InputError(f"{path}, row {line}: must be a machine type, or a clip, its original name and its label")
         section = Section(machine_type, machine_id[0])
-        _add(path, line, tables.setdefault(section, {}), cells[0], cells[2], True)
+        _refuse(path, _add(line, tables.setdefault(section, {}), cells[0], cells[2], True))
         found[section] = Truth(path, tables[section], {})
     if not found:
         raise InputError(f"{path}: lists no clip")
@@ -529,41 +640,85 @@ def _read_list(path: Path) -> dict[Section, Truth]:
 
 def _read_rows(path: Path, binary: bool = False) -> dict[str, Row]:
     """Read a table of clips and numbers, by clip; `binary` admits 0 and 1 only."""
-    rows: dict[str, Row] = {}
-    for line, cells in _read_cells(path):
-        if len(cells) != 2:
-            raise InputError(f"{path}, row {line}: has {len(cells)} columns; it must have a clip's name and a number")
-        _add(path, line, rows, cells[0], cells[1], binary)
-    if not rows:
-        raise InputError(f"{path}: lists no clip")
+    rows, mistakes = scan_rows(_read_bytes(path), binary)
+    _refuse(path, mistakes)
     return rows
 
 
-def _add(path: Path, line: int, rows: dict[str, Row], clip: str, text: str, binary: bool) -> None:
+def scan_rows(content: bytes, binary: bool = False) -> tuple[dict[str, Row], list[Mistake]]:
+    r"""Read a table of clips and numbers, and find everything that is wrong with its rows.
+
+    Parameters
+    ----------
+    content
+        A CSV file: a clip's name and a number in each row.
+    binary
+        Whether only 0 and 1 are numbers here.
+
+    Returns
+    -------
+    dict of str to Row
+        By clip; NaN where there is no finite number.
+    list of Mistake
+        In the order of rows.
+
+    Examples
+    --------
+    >>> rows, mistakes = scan_rows(b"a.wav,0.5\nb.wav,high\na.wav,1\n")
+    >>> list(rows), [mistake.line for mistake in mistakes]
+    (['a.wav', 'b.wav'], [2, 3])
+    """
+    rows: dict[str, Row] = {}
+    mistakes: list[Mistake] = []
+    try:
+        for line, cells in _cells(content):
+            if len(cells) == 2:
+                mistakes += _add(line, rows, cells[0], cells[1], binary)
+            else:
+                text = f"has {len(cells)} columns; it must have a clip's name and a number"
+                mistakes.append(Mistake(line, "columns", text))
+                rows.setdefault(cells[0], Row(line, math.nan))
+    except (UnicodeDecodeError, csv.Error) as error:
+        mistakes.append(Mistake(0, "unreadable", _no_table(error)))
+    if not rows and not mistakes:
+        mistakes.append(Mistake(0, "empty", "lists no clip"))
+    return rows, mistakes
+
+
+def _add(line: int, rows: dict[str, Row], clip: str, text: str, binary: bool) -> list[Mistake]:
+    """Add a row, and return what is wrong with it."""
+    header = ""
     try:
         value = float(text)
     except ValueError:
         value = math.nan
+        header = "; if it is a header, take it out" if line == 1 else ""
+    mistakes = []
     if binary and value not in (0.0, 1.0):
-        raise InputError(f"{path}, row {line}: {text!r} is neither 0 nor 1")
-    if not math.isfinite(value):
-        raise InputError(f"{path}, row {line}: {text!r} is not a finite number; every clip needs a score")
+        mistakes.append(Mistake(line, "number", f"{text!r} is neither 0 nor 1{header}"))
+    elif not math.isfinite(value):
+        mistakes.append(Mistake(line, "number", f"{text!r} is not a finite number; every clip needs a score{header}"))
     if clip in rows:
-        raise InputError(
-            f"{path}, row {line}: the clip {clip} stands in row {rows[clip].line} already; keep one of them"
-        )
-    rows[clip] = Row(line, value)
+        again = f"the clip {clip} stands in row {rows[clip].line} already; keep one of them"
+        mistakes.append(Mistake(line, "double", again))
+    rows.setdefault(clip, Row(line, value if math.isfinite(value) else math.nan))
+    return mistakes
 
 
-def _read_cells(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a CSV file that are not blank, each with its line."""
+def _read_bytes(path: Path) -> bytes:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream, strict=True)
-            for cells in reader:
-                if any(cells):
-                    yield reader.line_num, [cell.strip() for cell in cells]
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: is not a CSV file in UTF-8 ({error})") from error
+
+
+def _cells(content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a CSV file that are not blank, each with its line."""
+    reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
+    for cells in reader:
+        if any(cells):
+            yield reader.line_num, [cell.strip() for cell in cells]
+
+
+def _no_table(error: Exception) -> str:
+    return f"is not a CSV file in UTF-8 ({error})"

@@ -82,6 +82,21 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--output", type=Path, metavar="FOLDER", help="also write the tables, CSV and Markdown, here")
     evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     evaluate.set_defaults(action=_evaluate)
+    check = commands.add_parser(
+        "check-submission", help="list everything that is wrong with anyone's submission to the challenge"
+    )
+    check.add_argument(
+        "path", type=Path, metavar="PATH", help="a zip archive, the folder task2, or the folder of one system"
+    )
+    check.add_argument("--year", type=int, required=True, help="the challenge's year, such as 2022")
+    check.add_argument(
+        "--clips",
+        type=Path,
+        metavar="PATH",
+        help="the evaluation recordings, a folder or a clip list (.tsv): every test clip then needs its row",
+    )
+    check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
+    check.set_defaults(action=_check_submission)
     return parser
 
 
@@ -133,3 +148,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     if written:
         print(f"\nWrote {', '.join(map(str, written))}")
     return 0
+
+
+def _check_submission(options: argparse.Namespace) -> int:
+    from offnote.package_check import check_submission, report
+
+    check = check_submission(options.path, options.year, options.clips)
+    print(json.dumps(check.as_json(), indent=2) if options.json else "\n".join(report(str(options.path), check)))
+    return 1 if check.mistakes else 0

@@ -233,6 +233,13 @@ class Model(Section):
     initialisation: Literal["keras", "torch"] = Field(
         description="`keras`: Glorot-uniform weights and zero biases. `torch`: torch's own for a linear layer."
     )
+    distance: Literal["squared_error", "mahalanobis_of_mean", "mahalanobis_of_windows"] = Field(
+        "squared_error",
+        description="How far a clip lies from what the network makes of it. `squared_error`: for each context window, "
+        "the mean squared difference. The others weigh differences by how they vary in the training clips of each "
+        "domain, and take the nearest domain: `mahalanobis_of_mean` for the clip's mean difference, as the published "
+        "code of DCASE 2023 does; `mahalanobis_of_windows` for each window, as the challenge's paper of 2025 says.",
+    )
     threads: Positive = Field(
         1,
         description="Torch threads of training and scoring. Part of the recipe: another number changes last digits.",
@@ -271,6 +278,15 @@ class Evaluate(Section):
     max_fpr: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         0.1,
         description="pAUC is the area up to this false positive rate, standardised after McClish as scikit-learn does.",
+    )
+    threshold: Literal["conformal", "gamma"] = Field(
+        "conformal",
+        description="How the threshold of an alarm is chosen: `conformal` from held-out normal clips "
+        "(`training.validation`), which keeps the false-alarm rate it states; `gamma` by a distribution fitted to the "
+        "clips that were trained on, as the baselines since 2021 do, which does not.",
+    )
+    false_alarm_rate: Fraction = Field(
+        0.1, description="The share of normal clips that may raise an alarm; the baselines take 0.1."
     )
     resamples: Annotated[int, Field(ge=0)] = Field(
         1000, description="Bootstrap resamples behind an interval; 0 for none."

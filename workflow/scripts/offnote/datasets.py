@@ -137,7 +137,8 @@ def parse_paths(root: Path, paths: Sequence[str], layout: str) -> list[Clip]:
     above = root.absolute().as_posix()
     parsed = {candidate.name: [candidate.parse(path, above) for path in paths] for candidate in layouts}
     fitting = [candidate for candidate in layouts if None not in parsed[candidate.name]]
-    if len(fitting) > 1:
+    # Years that name clips alike read the same from them, so it does not matter which of them it is.
+    if any(parsed[candidate.name] != parsed[fitting[0].name] for candidate in fitting):
         names = ", ".join(candidate.name for candidate in fitting)
         raise InputError(f"dataset.layout: {root} fits several layouts ({names}): name the one it is")
     if not fitting:

@@ -1,8 +1,9 @@
 """Detectors: fitted on the frames of normal clips, they score clips one by one, and go to files and back.
 
 A fitted detector is a folder: ``model.safetensors`` holds the weights and the statistics of batch normalisation,
-``model.json`` says what they are and where they come from, ``loss.csv`` how the fit went. There is no pickle in it, and
-no time, host or path outside the dataset: the same inputs give the same bytes.
+and with a Mahalanobis distance the covariances behind it; ``model.json`` says what they are and where they come from,
+``loss.csv`` how the fit went. There is no pickle in it, and no time, host or path outside the dataset: the same inputs
+give the same bytes.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
 from offnote.config import BrokenClips, Model, Section, Training, Window
 from offnote.device import choose, describe, set_threads
+from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
+from offnote.mahalanobis import Distances, residual_covariances, residuals
 from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
 from offnote.scores import statistics
@@ -42,6 +45,7 @@ from offnote.windows import context_windows
 
 FORMAT_VERSION: Literal[1] = 1
 WINDOWS_PER_BLOCK = 2048
+COVARIANCES = "covariances"
 
 
 class HeldOutClip(Section):
@@ -50,6 +54,14 @@ class HeldOutClip(Section):
     path: str
     start: float | None
     end: float | None
+
+
+class Covariance(Section):
+    """What ``model.json`` says of one of the covariances of residuals in ``model.safetensors``, in their order."""
+
+    domain: str = Field(description="The domain of the training clips behind it; empty where they have none.")
+    windows: int = Field(description="Their context windows.")
+    raised: int = Field(description="Directions in which it was too small to divide by, and was raised.")
 
 
 class Card(Section):
@@ -71,6 +83,7 @@ class Card(Section):
     device: dict[str, str | int]
     versions: dict[str, str]
     parameters: dict[str, int] = Field(default_factory=dict)
+    covariances: list[Covariance] = Field(default_factory=list)
     epochs: int = 0
     loss: float | None = None
     validation_loss: float | None = None
@@ -121,13 +134,24 @@ class AutoencoderDetector:
         What ``model.json`` says.
     history : History
         Losses of the fit; empty after loading, as nothing that scores needs them.
+    covariances : Tensor, (covariances, mels, mels), or None
+        Of the residuals of training clips, float64 on the CPU; None where the distance is the squared error.
     """
 
-    def __init__(self, network: Autoencoder, card: Card, history: History, device: torch.device) -> None:
+    def __init__(
+        self,
+        network: Autoencoder,
+        card: Card,
+        history: History,
+        device: torch.device,
+        covariances: Tensor | None = None,
+    ) -> None:
         self.network = network.to(device).eval()
         self.card = card
         self.history = history
+        self.covariances = covariances
         self._device = device
+        self._distances = None if covariances is None else Distances(covariances, device)
 
     @classmethod
     def fit(cls, clips: NormalClips, card: Card, device: torch.device, checkpoint: Checkpoint) -> Self:
@@ -136,26 +160,35 @@ class AutoencoderDetector:
         Raises
         ------
         InputError
-            There is no window to train on, only one under batch normalisation, or a loss is not finite.
+            There is no window to train on, only one under batch normalisation, or a loss is not finite. For a
+            Mahalanobis distance: a domain has too few windows, or some clips have a domain and others none.
         """
         parts, size = [clips.fitted, clips.held_out], card.window.frames
         windows, validation = window_sources(clips.caches, parts, size, device, card.training.memory)
         if windows.windows < 1 + card.model.batch_norm:
             raise InputError(f"{card.scope}: {windows.windows} training windows are too few; add training clips")
         log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
+        domains = None if card.model.distance == "squared_error" else _domains_of_windows(clips, card)
         generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
         network = _network(card, generator).to(device)
         state = start(network, card.training, generator)
         checkpoint.restore(state)
         fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}", checkpoint.keep)
         checkpoint.keep(state, always=True)
-        return cls(network, _with_outcome(card, network, state.history), state.history, device)
+        card = _with_outcome(card, network, state.history)
+        if domains is None:
+            return cls(network, card, state.history, device)
+        names, numbers = domains
+        covariances = residual_covariances(network, windows, numbers, card.n_mels, card.training.batch_size, generator)
+        card = card.model_copy(update={"covariances": _about_covariances(card.scope, covariances, names, numbers)})
+        return cls(network, card, state.history, device, covariances)
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
         """Summarise the reconstruction errors of a clip's windows.
 
         A clip goes through the network alone, and a long one in blocks of fixed size, so that its score depends on no
-        other clip.
+        other clip. The Mahalanobis distance of a clip's mean residual is a single number: it is the ``mean``, and
+        there are no other statistics.
 
         Parameters
         ----------
@@ -173,12 +206,19 @@ class AutoencoderDetector:
             on_device = torch.from_numpy(frames).to(self._device).float()
             windows = context_windows(on_device, self.card.window.frames)
             blocks = (windows[first : first + WINDOWS_PER_BLOCK] for first in range(0, len(windows), WINDOWS_PER_BLOCK))
-            errors = [reconstruction_errors(self.network, block.contiguous()) for block in blocks]
-            return statistics(torch.cat(errors).cpu().numpy(), quantiles)
+            if self._distances is None:
+                errors = [reconstruction_errors(self.network, block.contiguous()) for block in blocks]
+                return statistics(torch.cat(errors).cpu().numpy(), quantiles)
+            wrong = (residuals(self.network, block.contiguous(), self.card.n_mels) for block in blocks)
+            if self.card.model.distance == "mahalanobis_of_windows":
+                distances = [self._distances.of_windows(block) for block in wrong]
+                return statistics(torch.cat(distances).cpu().numpy(), quantiles)
+            total = torch.stack([block.sum(dim=(0, 1)) for block in wrong]).sum(dim=0)
+            return {"mean": self._distances.of_mean(total / (len(windows) * self.card.window.frames))}
 
     def save(self, directory: Path) -> None:
         """Write ``model.safetensors`` and ``model.json``, and ``loss.csv`` right after a fit."""
-        weights = _weights(self.network)
+        weights = _weights(self.network, self.covariances)
         with replacing(directory / "model.safetensors") as temporary:
             temporary.write_bytes(weights)
         card = self.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
@@ -216,9 +256,13 @@ class AutoencoderDetector:
                 f"{path}: not the weights that model.json beside it names; delete it, and run the same again"
             )
         network = _network(card, torch.Generator())
-        _check_shapes(path, weights, network.state_dict())
+        expected = network.state_dict()
+        if card.model.distance != "squared_error":
+            expected[COVARIANCES] = torch.empty(len(card.covariances), card.n_mels, card.n_mels)
+        _check_shapes(path, weights, expected)
+        covariances = weights.pop(COVARIANCES, None)
         network.load_state_dict(weights)
-        return cls(network, card, History(), device)
+        return cls(network, card, History(), device, covariances)
 
 
 DETECTORS: dict[str, type[Detector]] = {"autoencoder": AutoencoderDetector}
@@ -413,8 +457,59 @@ def _with_outcome(card: Card, network: Autoencoder, history: History) -> Card:
     return card.model_copy(update=outcome)
 
 
-def _weights(network: Autoencoder) -> bytes:
-    return safetensors.torch.save({name: tensor.cpu().clone() for name, tensor in network.state_dict().items()})
+def _weights(network: Autoencoder, covariances: Tensor | None) -> bytes:
+    tensors = {name: tensor.cpu().clone() for name, tensor in network.state_dict().items()}
+    return safetensors.torch.save(tensors if covariances is None else {**tensors, COVARIANCES: covariances})
+
+
+def _domains_of_windows(clips: NormalClips, card: Card) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the domains, and which of them each window of the fit belongs to, in the order of a window source."""
+    entries = {clip: clips.caches[clip[0]].entries[clip[1]] for clip in sorted([*clips.fitted, *clips.held_out])}
+    names = training_domains(list(entries.values()), card.scope)
+    numbers, windows = [], []
+    for cache, clip in sorted(clips.fitted):
+        offsets = clips.caches[cache].offsets
+        numbers.append(names.index(entries[cache, clip].domain))
+        windows.append(int(offsets[clip + 1] - offsets[clip]) - card.window.frames + 1)
+    domain_of_window = np.repeat(np.array(numbers, dtype=np.int64), windows)
+    for number, name in enumerate(names):
+        if (domain_of_window == number).sum() < 2:
+            raise InputError(
+                f"{card.scope}: the clips{_of_domain(name)} that are trained on have fewer than two context windows, "
+                "too few for a covariance; add such clips, set training.validation: 0 so that none is held out, or set "
+                "model.distance: squared_error"
+            )
+    return names, domain_of_window
+
+
+def _about_covariances(
+    scope: str, covariances: Tensor, names: Sequence[str], domain_of_window: NDArray[np.int64]
+) -> list[Covariance]:
+    counts = np.bincount(domain_of_window).tolist()
+    for name, covariance in zip(names, covariances, strict=True):
+        if not covariance.any():
+            raise InputError(
+                f"{scope}: what the network gets wrong is the same in all training windows{_of_domain(name)}, so no "
+                "Mahalanobis distance can be made of it; look at these recordings, or set model.distance: squared_error"
+            )
+    raised = Distances(covariances, torch.device("cpu")).raised
+    for name, windows, directions in zip(names, counts, raised, strict=True):
+        log.info("%s: covariance of %d windows%s", scope, windows, _of_domain(name))
+        if directions:
+            log.warning(
+                "%s: the %d training windows%s are too few or too alike for a covariance of %d mel bands: in %d "
+                "directions they say nothing, and whatever lies there counts as far away",
+                scope,
+                windows,
+                _of_domain(name),
+                len(covariances[0]),
+                directions,
+            )
+    return [Covariance(domain=row[0], windows=row[1], raised=row[2]) for row in zip(names, counts, raised, strict=True)]
+
+
+def _of_domain(name: str) -> str:
+    return f" of the domain {name!r}" if name else ""
 
 
 def _check_shapes(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

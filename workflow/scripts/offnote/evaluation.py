@@ -18,15 +18,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from offnote import metrics, scores
+from offnote import metrics, scores, thresholds
 from offnote.clips import Clip, Excluded, Machine, read_clips
 from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
+from offnote.official import precision_recall_f1
 from offnote.provenance import derive_seed
 from offnote.scores import Key, ScoreTable, name_clip
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
+from offnote.thresholds import Threshold
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -38,8 +40,12 @@ AREAS = ("auc", "auc_low", "auc_high", "pauc", "pauc_low", "pauc_high")
 RANKS = ("rank", "rank_in_machine")
 MACHINE_COLUMNS = (*MACHINE, "trial", *AREAS, *COUNTS, "median_percentile", "share_above_95", "status")
 TYPE_COLUMNS = ("machine_type", "mean_over", "machines", *AREAS)
+DECISION_COLUMNS = (
+    *(*MACHINE, "trial", "rule", "clips", "threshold", "stated_rate", "false_alarm_rate", "false_alarm_rate_source"),
+    *("false_alarm_rate_target", "precision", "recall", "f1_score", *COUNTS, "unlabelled_alarms"),
+)
 EXCLUDED_COLUMNS = (*MACHINE, "path", "start", "end", "split", "label", "reason")
-CLIP_COLUMNS = (*RANKS, *MACHINE, "path", "start", "end", "label", *MEASURES, "held_out")
+CLIP_COLUMNS = (*RANKS, *MACHINE, "path", "start", "end", "label", *MEASURES, "alarm", "held_out")
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,8 @@ class LabelledScores:
         The test clips, sorted, so that no result depends on the order of rows.
     labels : array of str, (clips,)
         ``normal``, ``anomaly`` or empty.
+    domains : array of str, (clips,)
+        ``source``, ``target`` or empty.
     test : float64 array, (trials, clips)
     held_out, train : lists of float64 arrays, one a trial
         Scores of the training clips that the model did not and did see.
@@ -92,6 +100,7 @@ class LabelledScores:
 
     clips: list[Key]
     labels: npt.NDArray[np.str_]
+    domains: npt.NDArray[np.str_]
     test: FloatArray
     held_out: list[FloatArray]
     train: list[FloatArray]
@@ -143,6 +152,8 @@ class MachineResult:
         AUC and pAUC of each trial; empty where the status is not ``ok``.
     areas : Areas or None
         Their means; None where the status is not ``ok``.
+    thresholds : sequence of Threshold
+        That of each trial; empty where there are no scores.
     """
 
     machine: MachineScores
@@ -151,6 +162,7 @@ class MachineResult:
     joined: LabelledScores | None = None
     trials: Sequence[tuple[float, float]] = ()
     areas: Areas | None = None
+    thresholds: Sequence[Threshold] = ()
 
 
 def evaluate(
@@ -160,6 +172,7 @@ def evaluate(
     machine_table: Path,
     type_table: Path,
     clip_table: Path,
+    decision_table: Path,
     excluded_table: Path,
     summary: Path,
     page: Path,
@@ -190,6 +203,12 @@ def evaluate(
         (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
         clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
         apart.
+        ``alarm`` is the share of the trials in which the score is above the machine's threshold.
+    decision_table
+        CSV, a row for each trial of each machine: the threshold, the rule behind it (``evaluate.threshold``) and how
+        many normal clips it was chosen from, the false-alarm rate that it states and the one that came out on the
+        normal test clips, of all and of each domain; precision, recall and F1 of its alarms; how many test clips
+        there are of each kind, and how many of the unlabelled ones raise an alarm.
     excluded_table
         CSV, a row for each broken clip that has no score, with the reason.
     summary, page
@@ -217,10 +236,12 @@ def evaluate(
         [row for result in results for row in _machine_rows(result, settings.confidence)],
         list(_type_rows(results, settings.confidence)),
         _ranked([row for result in results for row in _clip_rows(result)]),
+        [row for result in results for row in _decision_rows(result, settings)],
     )
     _write_csv(machine_table, MACHINE_COLUMNS, tables[0])
     _write_csv(type_table, TYPE_COLUMNS, tables[1])
     _write_csv(clip_table, CLIP_COLUMNS, tables[2])
+    _write_csv(decision_table, DECISION_COLUMNS, tables[3])
     _write_csv(excluded_table, EXCLUDED_COLUMNS, excluded)
     unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
     text = "\n".join(summary_lines(run, settings, *tables, excluded, unscored)) + "\n"
@@ -242,15 +263,16 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
     if machine.status:
         return MachineResult(machine, machine.status, _counts(row.label for row in listed))
     joined = join(machine, listed, settings.aggregator)
+    chosen = _thresholds(joined, settings)
     counts = _counts(joined.labels.tolist())
     status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in joined.excluded))
     if status != "ok":
-        return MachineResult(machine, status, counts, joined)
+        return MachineResult(machine, status, counts, joined, thresholds=chosen)
     trials = _trial_areas(joined, settings.max_fpr)
     seed = derive_seed(settings.seed, 0, machine.name)
     samples = metrics.bootstrap(joined.of("normal"), joined.of("anomaly"), settings.resamples, settings.max_fpr, seed)
     areas = Areas(np.mean(trials, axis=0), np.array(samples))
-    return MachineResult(machine, status, counts, joined, trials, areas)
+    return MachineResult(machine, status, counts, joined, trials, areas, chosen)
 
 
 def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> LabelledScores:
@@ -276,7 +298,7 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
         _require_same_clips(machine.scores[0], trials[0], path, trial)
     excluded = scores.read_excluded(machine.scores[0])
-    labels, unscored, excluded_labels = _labels(
+    matched, unscored, excluded_labels = _rows_of(
         machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all()
     )
     splits = {
@@ -285,7 +307,8 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     }
     return LabelledScores(
         clips=clips,
-        labels=np.array(labels, dtype=np.str_),
+        labels=np.array([row.label for row in matched], dtype=np.str_),
+        domains=np.array([row.domain for row in matched], dtype=np.str_),
         test=np.array([[trial[clip] for clip in clips] for trial in trials], dtype=np.float64),
         held_out=splits["validation"],
         train=splits["train"],
@@ -313,15 +336,15 @@ def _require_same_clips(first: Path, expected: Iterable[Key], path: Path, found:
         )
 
 
-def _labels(
+def _rows_of(
     machine: MachineScores,
     clips: Sequence[Key],
     excluded: Sequence[Excluded],
     listed: Sequence[Clip],
     *,
     sliced: bool,
-) -> tuple[list[str], list[str], list[str]]:
-    """Return labels of the scored clips, the recordings cut into no slice at all, and labels of the excluded clips."""
+) -> tuple[list[Clip], list[str], list[str]]:
+    """Return rows of the scored clips, recordings that were cut into no slice at all, and labels of excluded clips."""
     exact = {(row.path, row.start, row.end): row for row in listed}
     of_file: dict[str, list[Clip]] = defaultdict(list)
     for row in listed:
@@ -349,7 +372,7 @@ def _labels(
     if unscored:
         log.warning("%s: %d test recordings gave no clip, such as %s", machine.name, len(unscored), unscored[0].path)
     return (
-        [row.label for row in matched if row is not None],
+        [row for row in matched if row is not None],
         sorted(row.path for row in unscored),
         ["" if row is None else row.label for row in without_score],
     )
@@ -390,6 +413,42 @@ def _trial_areas(joined: LabelledScores, max_fpr: float) -> list[tuple[float, fl
     known = joined.labels != ""
     anomalous = joined.labels[known] == "anomaly"
     return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in joined.test[:, known]]
+
+
+def _thresholds(joined: LabelledScores, settings: Evaluate) -> list[Threshold]:
+    """Choose the threshold of each trial, without a look at the test clips."""
+    if settings.threshold == "gamma":
+        return [thresholds.gamma(train, settings.false_alarm_rate) for train in joined.train]
+    return [thresholds.conformal(held_out, settings.false_alarm_rate) for held_out in joined.held_out]
+
+
+def _alarms(result: MachineResult, joined: LabelledScores) -> npt.NDArray[np.bool_]:
+    """Tell which test clips raise an alarm, (trials, clips)."""
+    return joined.test > np.array([[threshold.value] for threshold in result.thresholds])
+
+
+def _decision_rows(result: MachineResult, settings: Evaluate) -> Iterator[Row]:
+    joined = result.joined
+    if joined is None:
+        return
+    normal, anomalous = joined.labels == "normal", joined.labels == "anomaly"
+    for trial, (threshold, alarms) in enumerate(zip(result.thresholds, _alarms(result, joined), strict=True)):
+        row: dict[str, Any] = {**result.machine.machine._asdict(), "trial": trial, "rule": settings.threshold}
+        row |= {"clips": threshold.clips, "threshold": threshold.value, "stated_rate": threshold.stated_rate}
+        if not math.isnan(threshold.value):
+            row["unlabelled_alarms"] = int(np.sum(alarms[joined.labels == ""]))
+            row["false_alarm_rate"] = _share(alarms[normal])
+            for domain in ("source", "target"):
+                row[f"false_alarm_rate_{domain}"] = _share(alarms[normal & (joined.domains == domain)])
+            if normal.any() and anomalous.any():
+                known = normal | anomalous
+                figures = precision_recall_f1(anomalous[known], alarms[known])
+                row |= dict(zip(("precision", "recall", "f1_score"), figures, strict=True))
+        yield row | dict(result.counts)
+
+
+def _share(flags: npt.NDArray[np.bool_]) -> float:
+    return float(flags.mean()) if flags.size else math.nan
 
 
 def _mean(areas: Sequence[Areas]) -> Areas:
@@ -448,9 +507,11 @@ def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
     held_out = min(map(len, joined.held_out))
     trials = (joined.test, _percentiles(joined), _deviations(joined))
     means = zip(*(measure.mean(axis=0).tolist() for measure in trials), strict=True)
-    for (path, start, end), label, mean in zip(joined.clips, joined.labels.tolist(), means, strict=True):
+    undecided = any(math.isnan(threshold.value) for threshold in result.thresholds)
+    alarms = _alarms(result, joined).mean(axis=0).tolist()
+    for (path, start, end), label, mean, alarm in zip(joined.clips, joined.labels.tolist(), means, alarms, strict=True):
         clip = {"path": path, "start": start, "end": end, "label": label, "held_out": held_out}
-        yield {**names, **clip, **dict(zip(MEASURES, mean, strict=True))}
+        yield {**names, **clip, **dict(zip(MEASURES, mean, strict=True)), "alarm": None if undecided else alarm}
 
 
 def _excluded_rows(result: MachineResult) -> Iterator[Row]:

@@ -17,6 +17,7 @@ from typing import Any
 from offnote import cache, datasets, synthesis
 from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Dataset, Section, Settings, resolve
+from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
@@ -381,9 +382,16 @@ def _check(run: Run) -> None:
     if patterns and not run.machines:
         raise InputError(f"dataset.machines: {', '.join(patterns)} leave no machine; take out what starts with '!'")
     statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
+    distance = run.settings.model.distance
+    if distance == "mahalanobis_of_mean":
+        statistics = ["mean"]
     aggregator = run.settings.evaluate.aggregator
     if aggregator not in statistics:
-        raise InputError(f"evaluate.aggregator: {aggregator!r} is none of {', '.join(statistics)}")
+        hint = f", all that model.distance: {distance} gives" if statistics == ["mean"] else ""
+        raise InputError(f"evaluate.aggregator: {aggregator!r} is none of {', '.join(statistics)}{hint}")
+    if distance != "squared_error":
+        for scope, machines in run.scopes.items():
+            training_domains([clip for machine in machines for clip in run.recordings.clips[machine]], str(scope))
     for path in {
         str(run.recordings.root),
         *(clip.path for machine in run.machines for clip in run.recordings.clips[machine]),

@@ -57,6 +57,7 @@ def summary_lines(
     machines: Sequence[Row],
     types: Sequence[Row],
     clips: Sequence[Row],
+    decisions: Sequence[Row],
     excluded: Sequence[Row],
     unscored: Sequence[tuple[str, str]],
 ) -> Iterator[str]:
@@ -68,8 +69,8 @@ def summary_lines(
         Name of the run.
     settings
         The ``evaluate`` section of the configuration.
-    machines, types, clips
-        The rows of the three tables, as :func:`offnote.evaluation.evaluate` describes them.
+    machines, types, clips, decisions
+        The rows of the four tables, as :func:`offnote.evaluation.evaluate` describes them.
     excluded
         The rows of the table of excluded clips.
     unscored
@@ -86,6 +87,9 @@ def summary_lines(
     new = [row for row in clips if row["label"] == ""]
     if new:
         yield from _new_clips(new)
+    decided = [row for row in decisions if not math.isnan(row["threshold"])]
+    if decided:
+        yield from _decisions(settings, decided)
     unrated = [row for row in means if row["status"] != "ok"]
     if unrated:
         yield from ("", "## Machines without an AUC", "")
@@ -159,6 +163,50 @@ def _resolution(settings: Evaluate, rated: Sequence[Row]) -> Iterator[str]:
         f"move its machine's AUC by {100 / clips:.3g} points; a pAUC is decided by the "
         f"{settings.max_fpr * normal:.2g} highest of {_plural(normal, 'normal clip')} where there are fewest."
     )
+
+
+def _decisions(settings: Evaluate, decided: Sequence[Row]) -> Iterator[str]:
+    yield from ("", "## Alarms", "")
+    if settings.threshold == "conformal":
+        yield (
+            "A clip raises an alarm where its score is above its machine's threshold, which was chosen from normal "
+            "clips kept out of the training. Of new normal clips recorded like those, at most the share *stated* "
+            f"raises a false alarm: {100 * settings.false_alarm_rate:.3g} % as configured, or more where too few clips "
+            "were held out to promise that. *Found* is what came out on the normal test clips: much more means that "
+            "they are not like those the machine was trained on."
+        )
+    else:
+        yield (
+            "A clip raises an alarm where its score is above its machine's threshold: the point of a gamma "
+            f"distribution that leaves {100 * settings.false_alarm_rate:.3g} % above it, fitted to the scores of the "
+            "clips that were trained on. As the model knows those best, more normal clips than that raise an alarm."
+        )
+    yield ""
+    machines: dict[str, list[Row]] = defaultdict(list)
+    for row in decided:
+        machines[_name(row)].append(row)
+    shares = ["stated_rate", "false_alarm_rate", "false_alarm_rate_source", "false_alarm_rate_target"]
+    shares += ["recall", "precision"]
+    rows = [
+        [
+            name,
+            *(_number(100 * _mean_of(trials, share)) for share in shares),
+            f"{_mean_of(trials, 'unlabelled_alarms'):g}",
+        ]
+        for name, trials in machines.items()
+    ]
+    heads = ["stated %", "found %", "source %", "target %", "anomalies that alarm %", "alarms that are anomalies %"]
+    chosen = [place for place in range(len(heads)) if any(row[1 + place] != "–" for row in rows)]
+    yield "False alarms, means over trials:"
+    yield ""
+    yield from _markdown(
+        ["machine", *(heads[place] for place in chosen), "unlabelled alarms"],
+        [[row[0], *(row[1 + place] for place in chosen), row[-1]] for row in rows],
+    )
+
+
+def _mean_of(rows: Sequence[Row], name: str) -> float:
+    return float(np.mean([row.get(name, math.nan) for row in rows]))
 
 
 def _new_clips(new: Sequence[Row]) -> Iterator[str]:

@@ -1,0 +1,331 @@
+"""Writing a submission: the folder ``task2``, the zip archive of it, and their checksums.
+
+The archive has the same bytes whenever its content is the same: files in the order of their names, with one time and
+one set of permissions, and stored as they are, because what compression yields depends on the release of zlib. The
+files are small, so that nothing is lost.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from offnote.challenge import Challenge, Section, load_challenge
+from offnote.errors import InputError
+from offnote.files import replacing
+from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, package_of, render_meta
+from offnote.package_check import LABEL, META, REPORT, ROOT, SYSTEMS, Finding, check_files
+
+CHECKSUMS = "SHA256SUMS"
+
+TEAM = ("lastname", "institute", "authors")
+"""What is said once of all systems."""
+
+STATED = ("name", "abbreviation", "technical_report", "source_code")
+"""What may be said of each system, besides the keys of its description."""
+
+SHOWN = 20
+"""Mistakes in a message."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a system is made of, and what was measured of it.
+
+    Attributes
+    ----------
+    sampling_rates
+        Of the recordings, in Hz.
+    acoustic_features, machine_learning_method, front_end, aggregation_method
+        As ``meta.yaml`` explains them.
+    total_parameters
+        Of all networks together.
+    results
+        In percent, by machine type of the development set and by key, as :func:`results_in_percent` returns them.
+    macs
+        Multiply-accumulate operations for one clip; None where nobody counted them.
+    seeds
+        One for each training whose scores are put together; of two or more, the system is an ensemble.
+    combination
+        How the scores of these trainings become one, such as ``average``.
+    """
+
+    sampling_rates: Sequence[int]
+    acoustic_features: str
+    machine_learning_method: str
+    total_parameters: int
+    results: Mapping[str, Mapping[str, float]]
+    front_end: str | None = None
+    aggregation_method: str | None = None
+    macs: int | None = None
+    seeds: Sequence[int] = ()
+    combination: str | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of a submission.
+
+    Attributes
+    ----------
+    stated
+        ``name``, ``abbreviation``, and where there is something to say ``technical_report`` (the path of a PDF file),
+        ``source_code``, ``external_datasets`` and keys of ``system.description``, which go before what was measured.
+    measured
+        What goes into ``meta.yaml`` besides.
+    scores
+        The score of each test clip by its name, for each section of the evaluation set. Higher = more anomalous.
+    decisions
+        Likewise, 1 or True for an anomaly; left out in a year that has none.
+    """
+
+    stated: Mapping[str, Any]
+    measured: Measured
+    scores: Mapping[Section, Mapping[str, float]]
+    decisions: Mapping[Section, Mapping[str, int | bool]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the archive, the file of checksums, the files below ``task2``, and what to look at yet."""
+
+    archive: Path
+    checksums: Path
+    files: list[Path]
+    warnings: list[Finding]
+
+
+def write_submission(folder: Path, year: int, stated: Mapping[str, Any], systems: Sequence[System]) -> Written:
+    """Write a submission that passes :func:`offnote.package_check.check_submission`.
+
+    Parameters
+    ----------
+    folder
+        Where ``task2``, ``<Lastname>_<Institute>_task2.zip`` and ``SHA256SUMS`` are written; made where missing. Files
+        of an earlier submission are replaced.
+    year
+        Such as 2022.
+    stated
+        ``lastname`` (of the corresponding author), ``institute``, ``authors``, and what holds for every system unless
+        it states otherwise.
+    systems
+        One to four, in the order of their numbers.
+
+    Raises
+    ------
+    InputError
+        A key is unknown, the submission would be wrong, in which case nothing is written, or ``task2`` holds files that
+        are not of it.
+    """
+    challenge = load_challenge(year)
+    _refuse_unknown(stated, (*TEAM, *_stated_keys(challenge)), challenge)
+    if not 1 <= len(systems) <= SYSTEMS:
+        raise InputError(f"the submission has {len(systems)} systems; a team may send one to {SYSTEMS}")
+    team = f"{stated.get('lastname', '')}_{stated.get('institute', '')}_task2"
+    if not LABEL.fullmatch(f"{team}_1"):
+        raise InputError(
+            f"submission: {team!r} cannot name a submission; lastname and institute must be of letters, digits and "
+            "hyphens"
+        )
+    files: dict[str, bytes] = {}
+    for number, system in enumerate(systems, start=1):
+        _refuse_unknown(system.stated, _stated_keys(challenge), challenge)
+        files |= _system_files(f"{team}_{number}", dict(stated) | dict(system.stated), system, challenge)
+    check = check_files(files, year)
+    if check.mistakes:
+        shown = "".join(f"\n  {finding}" for finding in check.mistakes[:SHOWN])
+        more = f"\n  and {len(check.mistakes) - SHOWN} more" if len(check.mistakes) > SHOWN else ""
+        raise InputError(f"the submission would be wrong, so it is not written:{shown}{more}")
+    _refuse_left_over(folder, files)
+    archive = f"{team}.zip"
+    files[archive] = pack(files)
+    sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    for name, content in (*files.items(), (CHECKSUMS, sums.encode())):
+        with replacing(folder / name) as temporary:
+            temporary.write_bytes(content)
+    return Written(
+        folder / archive,
+        folder / CHECKSUMS,
+        [folder / name for name in sorted(files) if name != archive],
+        check.warnings,
+    )
+
+
+def results_in_percent(types: Iterable[Mapping[str, Any]], challenge: Challenge) -> dict[str, dict[str, float]]:
+    """Return the results on the development set as ``meta.yaml`` has them.
+
+    Parameters
+    ----------
+    types
+        As in :attr:`offnote.official.Evaluation.types`: the means of each machine type, as fractions.
+    challenge
+        The year.
+
+    Raises
+    ------
+    InputError
+        A machine type of the development set is missing.
+
+    Examples
+    --------
+    >>> means = {"arithmetic_mean": {"auc": 0.75, "pauc": 0.5}, "harmonic_mean": {}}
+    >>> types = [{"machine_type": name} | means for name in load_challenge(2020).machines["development"]]
+    >>> results_in_percent(types, load_challenge(2020))["fan"]
+    {'averaged_auc': 75.0, 'averaged_pauc': 50.0}
+    """
+    rows = {row["machine_type"]: row for row in types}
+    wanted = challenge.machines.get("development", {})
+    if missing := [name for name in wanted if name not in rows]:
+        raise InputError(
+            f"there are no results of {', '.join(missing)}; a submission to {challenge.year} tells those of the whole "
+            "development set"
+        )
+    keys = package_of(challenge).results.items()
+    return {
+        name: {key: 100.0 * rows[name][f"{result.mean}_mean"][result.figure] for key, result in keys} for name in wanted
+    }
+
+
+def pack(files: Mapping[str, bytes]) -> bytes:
+    """Pack files into a zip archive, the same one whenever names and contents are the same.
+
+    Examples
+    --------
+    >>> pack({"b": b"1", "a": b"2"}) == pack({"a": b"2", "b": b"1"})
+    True
+    """
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name in sorted(files):
+            # The earliest time that an archive knows.
+            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            member.compress_type = zipfile.ZIP_STORED
+            # A plain file of a Unix system that everybody may read, whatever system this one is.
+            member.create_system = 3
+            member.external_attr = 0o100644 << 16
+            archive.writestr(member, files[name])
+    return stream.getvalue()
+
+
+def _stated_keys(challenge: Challenge) -> tuple[str, ...]:
+    package = package_of(challenge)
+    young = ("external_datasets",) if challenge.year >= package.external_datasets else ()
+    return (*STATED, *young, *challenge.of_the_year(package.description))
+
+
+def _refuse_unknown(stated: Mapping[str, Any], known: Sequence[str], challenge: Challenge) -> None:
+    for key in stated:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+            raise InputError(f"submission.{key}: there is no such key in {challenge.year}; {hint}")
+
+
+def _system_files(label: str, stated: Mapping[str, Any], system: System, challenge: Challenge) -> dict[str, bytes]:
+    seeds = system.measured.seeds
+    remarks = [f"Trained with the seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}."] if seeds else []
+    meta = _meta(label, stated, system.measured, challenge)
+    files = {f"{label}{META}": render_meta(meta, challenge, remarks).encode("utf-8")}
+    for section, scores in system.scores.items():
+        files[challenge.name(challenge.scores, section)] = _table(
+            (clip, repr(float(score))) for clip, score in scores.items()
+        )
+    for section, decisions in system.decisions.items() if challenge.decisions else ():
+        files[challenge.name(challenge.decisions, section)] = _table(
+            (clip, _decision(clip, decision)) for clip, decision in decisions.items()
+        )
+    if report := stated.get("technical_report"):
+        files[f"{label}{REPORT}"] = _read_report(Path(report))
+    return {f"{ROOT}/{label}/{name}": content for name, content in files.items()}
+
+
+def _table(rows: Iterable[tuple[str, str]]) -> bytes:
+    return "".join(f"{clip},{value}\n" for clip, value in sorted(rows)).encode("utf-8")
+
+
+def _decision(clip: str, decision: int | bool) -> str:
+    if decision not in (0, 1):
+        raise InputError(f"the decision on the clip {clip} is {decision!r}; it must be 0 or 1")
+    return "1" if decision else "0"
+
+
+def _read_report(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"submission.technical_report: {path} cannot be read ({error.strerror})") from error
+
+
+def _meta(label: str, stated: Mapping[str, Any], measured: Measured, challenge: Challenge) -> dict[str, Any]:
+    """Put together what ``meta.yaml`` holds, in the order of the year's template."""
+    package = package_of(challenge)
+    ensemble = len(measured.seeds) > 1
+    own = {
+        "input_sampling_rate": ", ".join(f"{rate / 1000:g} kHz" for rate in measured.sampling_rates),
+        "front_end": measured.front_end,
+        "acoustic_features": measured.acoustic_features,
+        "machine_learning_method": measured.machine_learning_method,
+        "aggregation_method": measured.aggregation_method,
+        "ensemble_method_subsystem_count": len(measured.seeds) if ensemble else None,
+        "decision_making": measured.combination if ensemble else None,
+    }
+    complexity = {
+        "total_parameters": int(measured.total_parameters),
+        "MACS": None if measured.macs is None else int(measured.macs),
+    }
+    description = own | {key: stated[key] for key in package.description if key in stated}
+    young = challenge.year >= package.external_datasets
+    authors = stated.get("authors")
+    return {
+        "submission": {
+            "label": label,
+            "name": stated.get("name"),
+            "abbreviation": stated.get("abbreviation"),
+            "authors": list(map(_author, authors)) if isinstance(authors, list | tuple) else authors,
+        },
+        "system": {
+            "description": {key: description.get(key) for key in challenge.of_the_year(package.description)},
+            "complexity": {key: complexity.get(key) for key in challenge.of_the_year(package.complexity)},
+            **({"external_datasets": stated.get("external_datasets") or None} if young else {}),
+            "source_code": stated.get("source_code"),
+        },
+        "results": {
+            "development_dataset": {
+                machine_type: {key: float(value) for key, value in results.items()}
+                for machine_type, results in measured.results.items()
+            }
+        },
+    }
+
+
+def _author(author: Any) -> Any:
+    """Put the keys of an author into the template's order; what is not as it should be is left to the check."""
+    if not isinstance(author, Mapping):
+        return author
+    ordered = _ordered(author, (*AUTHOR_KEYS[:-1], "corresponding", AUTHOR_KEYS[-1]))
+    if isinstance(affiliation := ordered.get("affiliation"), Mapping):
+        ordered["affiliation"] = _ordered({"department": None} | dict(affiliation), AFFILIATION_KEYS)
+    return ordered
+
+
+def _ordered(values: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    first = {key: values[key] for key in order if key in values}
+    return first | {key: value for key, value in values.items() if key not in first}
+
+
+def _refuse_left_over(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Refuse to write beside files that are not of this submission: they would be taken for a part of it."""
+    root = folder / ROOT
+    for path in sorted(root.rglob("*")) if root.is_dir() else ():
+        name = path.relative_to(folder).as_posix()
+        if not path.is_dir() and name not in files:
+            raise InputError(
+                f"{path}: is not of this submission; move it elsewhere (a technical report is named in "
+                "submission.technical_report)"
+            )
