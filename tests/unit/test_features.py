@@ -227,6 +227,16 @@ def test_a_broken_clip_stops_or_is_excluded_and_takes_nobodys_place(
     assert caplog.text.count("broken: ") == 3
 
 
+def test_what_is_wrong_with_all_clips_is_said_once(tmp_path: Path) -> None:
+    entries = recordings(tmp_path)
+    with pytest.raises(InputError, match=r"channel is 3") as caught:
+        extract(tmp_path, entries, audio=audio_settings().model_copy(update={"channel": 3}))
+    assert f"{tmp_path / entries[0].path} and 3 more: audio.channel is 3, and the last of its channels is 0" in str(
+        caught.value
+    )
+    assert str(caught.value).count("channels is 0") == 1
+
+
 def test_a_recording_that_is_not_there_stops_even_where_broken_ones_are_excluded(tmp_path: Path) -> None:
     entries = recordings(tmp_path)
     (tmp_path / entries[2].path).unlink()

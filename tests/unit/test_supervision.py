@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import pytest
 from offnote.errors import InputError
 from offnote.files import lock
-from offnote.supervision import VARIABLE, hold
+from offnote.supervision import VARIABLE, glimpse, hold
 
 JOB = """
 import sys, time
@@ -26,8 +29,8 @@ print("done", flush=True)
 HOLDER = f"""
 import subprocess, sys
 from pathlib import Path
-from offnote.supervision import hold
-hold(Path(sys.argv[1]))
+from offnote.supervision import glimpse, hold
+hold(Path(sys.argv[1]), glimpse(Path(sys.argv[1])))
 subprocess.Popen([sys.executable, "-c", {JOB!r}, sys.argv[2]])
 sys.stdin.readline()
 """
@@ -48,11 +51,48 @@ def held(folder: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
 
 def test_a_folder_is_held_by_one_process_until_it_dies(tmp_path: Path) -> None:
     with held(tmp_path, 60):
+        assert glimpse(tmp_path) is None
         with pytest.raises(InputError, match=f"another snakemake is at work in {tmp_path}"):
-            hold(tmp_path)
+            hold(tmp_path, "")
         assert lock(tmp_path / ".snakemake" / "offnote.lock") is None
-    command = [sys.executable, "-c", "import sys; from offnote.supervision import *; hold(Path(sys.argv[1]))"]
-    subprocess.run([*command, str(tmp_path)], check=True)
+    with held(tmp_path, 0.0):
+        pass
+
+
+def test_a_plan_made_while_another_workflow_was_at_work_is_worth_nothing(tmp_path: Path) -> None:
+    before = glimpse(tmp_path)
+    with held(tmp_path, 60):
+        during = glimpse(tmp_path)
+    for seen in (before, during):
+        with pytest.raises(InputError, match=r"was at work in .* while this one made its plan; run the same again"):
+            hold(tmp_path, seen)
+
+
+def test_a_start_waits_for_the_jobs_of_a_killed_workflow(tmp_path: Path) -> None:
+    with held(tmp_path, 0.0):
+        pass
+    seen = glimpse(tmp_path)
+    with (tmp_path / ".snakemake" / "offnote.lock").open() as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        Timer(1.0, file.close).start()
+        command = [sys.executable, "-c", "import sys; from offnote.supervision import *; hold(Path('.'), sys.argv[1])"]
+        subprocess.run([*command, str(seen)], cwd=tmp_path, check=True)
+
+
+@pytest.mark.parametrize("attempt", range(5))
+def test_a_job_ends_though_the_next_workflow_waits_at_the_door(tmp_path: Path, attempt: int) -> None:
+    waiting = (
+        "import sys, time; from offnote.files import *; path = Path(sys.argv[1])\nwhile lock(path) is None: pass\n"
+    )
+    waiting += "path.write_text('the next'); time.sleep(60)"
+    with held(tmp_path, 60) as holder:
+        command = [sys.executable, "-c", waiting, str(tmp_path / ".snakemake" / "offnote.lock")]
+        with subprocess.Popen(command) as following:
+            time.sleep(0.5)
+            holder.kill()
+            assert holder.stdout is not None
+            assert holder.stdout.read() == "farewell\n"
+            following.kill()
 
 
 def test_a_job_ends_when_its_workflow_is_killed(tmp_path: Path) -> None:
@@ -83,8 +123,11 @@ def test_a_job_that_starts_after_its_workflow_was_killed_ends_at_once(
 ) -> None:
     path = tmp_path / "offnote.lock"
     path.write_text("a new token")
+    new = lock(path)
+    assert new is not None
     environment = os.environ | {VARIABLE: workflow.format(lock=path)}
     command = [sys.executable, "-c", JOB, "1"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == int(is_over)
     assert ("farewell" in done.stdout, "done" in done.stdout) == (is_over, not is_over)
+    os.close(new)

@@ -4,9 +4,10 @@ import time
 from offnote.device import require_gpus, require_threads
 from offnote.files import clear_leftovers, require_writable
 from offnote.logs import failures
-from offnote.supervision import end_with_workflow, hold
+from offnote.supervision import end_with_workflow, glimpse, hold
 
 STARTED = time.time()
+SEEN = glimpse(Path.cwd())
 
 if not workflow.is_main_process:
     end_with_workflow()
@@ -30,9 +31,9 @@ def get_ready():
         return
     needed = list(workflow.dag.needrun_jobs())
     try:
-        hold(Path.cwd())
-        clear_leftovers(Path("results"))
+        hold(Path.cwd(), SEEN)
         require_writable({Path(file).parent for job in needed for file in [*job.output, *job.log]})
+        clear_leftovers(Path("results"))
         if workflow.local_exec:
             for job in needed:
                 require_threads(job.params.get("threads", 1), workflow.cores)

@@ -431,9 +431,12 @@ def _normal_clips(
             if entry.split == "train" and not why_too_short(cache, clip, size, broken_clips):
                 (unseen if clip in chosen else fitted).append((number, clip))
     if not fitted:
+        machines = ", ".join(f'"!{cache.path.parent.name}/{cache.path.stem}"' for cache in caches)
+        broken = [f"{clip.entry}: {clip.reason}" for cache in caches for clip in cache.excluded]
+        why = f" ({len(broken)} broken clips; the first is {broken[0]})" if broken else ""
         raise InputError(
-            f"{scope}: no training clip can be used; mend the broken ones, or leave their machines out "
-            "with dataset.machines"
+            f"{scope}: no training clip can be used{why}. Mend them, or leave the machine out: "
+            f"dataset.machines: [{machines}]"
         )
     return NormalClips(caches, fitted, unseen)
 

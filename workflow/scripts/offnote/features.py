@@ -30,7 +30,7 @@ CPU_FRAMES = 128
 GPU_FRAMES = 2**15
 BATCH_SAMPLES = 32 * 160_000
 NAMED = 3
-"""Broken clips that the sentence on the screen names."""
+"""Kinds of broken clips that the sentence on the screen names."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -280,14 +280,19 @@ def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
 
 def _none_broken(clips: Iterable[CachedClip | Excluded], root: Path) -> Iterator[CachedClip | Excluded]:
     """Pass clips on and, at their end, stop where some are broken: so one run finds all that are to be mended."""
-    broken = []
+    broken: dict[str, list[Path]] = {}
     for clip in clips:
         if isinstance(clip, Excluded):
-            broken.append(f"{root / clip.entry.path}: {clip.reason}")
+            broken.setdefault(clip.reason, []).append(root / clip.entry.path)
         yield clip
     if broken:
-        count = "" if len(broken) == 1 else f"{len(broken)} clips are broken. "
-        named = ". ".join(broken[:NAMED]) + ("; the log names all" if len(broken) > NAMED else "")
+        total = sum(map(len, broken.values()))
+        count = "" if total == 1 else f"{total} clips are broken. "
+        alike = [
+            f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {reason}"
+            for reason, paths in broken.items()
+        ]
+        named = ". ".join(alike[:NAMED]) + ("; the log names all" if total > min(NAMED, len(alike)) else "")
         raise InputError(f"{count}{named}. To go on without such clips, set dataset.broken_clips: exclude")
 
 

@@ -83,6 +83,11 @@ def require_writable(folders: Iterable[Path]) -> None:
 def clear_leftovers(folder: Path) -> list[Path]:
     """Remove the temporaries below `folder` that killed processes left, and return them.
 
+    Raises
+    ------
+    InputError
+        One cannot be removed.
+
     Examples
     --------
     >>> clear_leftovers(Path("no such folder"))
@@ -91,7 +96,10 @@ def clear_leftovers(folder: Path) -> list[Path]:
     below = ((Path(parent), files) for parent, _, files in os.walk(folder))
     leftovers = [parent / name for parent, files in below for name in files if LEFTOVER.fullmatch(name)]
     for leftover in leftovers:
-        leftover.unlink(missing_ok=True)
+        try:
+            leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise _not_writable(leftover.parent, error) from error
     return leftovers
 
 

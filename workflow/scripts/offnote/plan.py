@@ -27,6 +27,7 @@ CHECKPOINTS = "results/cache/checkpoints"
 ALL = "all"
 DEMO_FOLDER = "results/cache/demo"
 NO_TRAINING_CLIPS = "no training clips"
+CLOCKS_APART_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -325,13 +326,16 @@ def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:
 
 def _size_and_date(path: str) -> tuple[int, int]:
     try:
-        found = os.stat(path)  # noqa: PTH116 - a hot loop
+        found, link = os.stat(path), os.lstat(path)  # noqa: PTH116 - a hot loop
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); mend it, or take it out of the dataset") from None
-    if found.st_mtime > time.time():
-        # Snakemake ends a job whose input is newer than its output.
-        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(found.st_mtime))
-        raise InputError(f"{path}: is dated in the future, {date}; set this computer's clock, or `touch` the file")
+    newest = max(found.st_mtime, link.st_mtime)
+    if newest > time.time() + CLOCKS_APART_SECONDS:
+        # Snakemake ends a job whose input, or the link to it, is newer than its output.
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(newest))
+        raise InputError(
+            f"{path}: is dated in the future, {date}; set this computer's clock, or `touch -h` the file or a copy of it"
+        )
     return found.st_size, found.st_mtime_ns
 
 

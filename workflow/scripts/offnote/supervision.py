@@ -21,17 +21,40 @@ VARIABLE = "OFFNOTE_WORKFLOW"
 """Environment variable that tells a job which workflow it belongs to: computer, token, and the path of the lock."""
 
 PATIENCE_SECONDS = 3.0
+POLL_SECONDS = 0.5
 
 
-def hold(folder: Path) -> None:
+def glimpse(folder: Path) -> str | None:
+    """Return the token of the last workflow that held `folder`, empty where there was none; None while one is at work.
+
+    To be taken before a plan is made of what is there, and given to :func:`hold` afterwards.
+    """
+    try:
+        with _lock_file(folder).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return file.read()
+    except BlockingIOError:
+        return None
+    except OSError:
+        return ""
+
+
+def hold(folder: Path, seen: str | None) -> None:
     """Let no other workflow start in `folder` until this process ends, and let the jobs it starts know of it.
+
+    Parameters
+    ----------
+    folder
+        The working directory.
+    seen
+        What :func:`glimpse` returned before the plan was made: it is worth nothing if another one was at work since.
 
     Raises
     ------
     InputError
-        Another one is at work there.
+        Another one is at work there, or was since `seen`.
     """
-    path = folder.absolute() / ".snakemake" / "offnote.lock"
+    path = _lock_file(folder)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         held = _lock_patiently(path)
@@ -40,9 +63,12 @@ def hold(folder: Path) -> None:
         return
     if held is None:
         raise InputError(f"another snakemake is at work in {folder}; wait until it has finished")
+    if os.read(held, 100).decode() != seen:
+        os.close(held)
+        raise InputError(f"another snakemake was at work in {folder} while this one made its plan; run the same again")
     token = secrets.token_hex(8)
     os.ftruncate(held, 0)
-    os.write(held, token.encode())
+    os.pwrite(held, token.encode(), 0)
     os.environ[VARIABLE] = f"{platform.node()} {token} {path}"
 
 
@@ -63,18 +89,30 @@ def end_with_workflow(farewell: Callable[[], object] = lambda: None) -> None:
 
 def _outlive(path: Path, token: str, farewell: Callable[[], object]) -> None:
     try:
-        with path.open() as file:
-            if file.read() == token:
-                # Granted when the workflow has ended. Another token: it has, and the next one is at work.
-                fcntl.flock(file, fcntl.LOCK_SH)
-    except FileNotFoundError:
-        pass
+        while _is_held(path, token):
+            time.sleep(POLL_SECONDS)
     except OSError:
         return
     try:
         farewell()
     finally:
         os._exit(1)
+
+
+def _is_held(path: Path, token: str) -> bool:
+    """Tell whether the workflow with this token lives: the lock is held, and not by the next one."""
+    try:
+        with path.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return path.read_text() in (token, "")
+    return False
+
+
+def _lock_file(folder: Path) -> Path:
+    return folder.absolute() / ".snakemake" / "offnote.lock"
 
 
 def _lock_patiently(path: Path) -> int | None:
