@@ -209,8 +209,15 @@ def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> No
     assert find_recordings(tmp_path / "data") == ["fan/a.wav", "linked/b.wav"]
 
 
-def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["b.wav", "pump"])
+def test_a_link_to_nowhere_is_named(tmp_path: Path, name: str) -> None:
     touch(tmp_path, "a.wav")
-    (tmp_path / "b.wav").symlink_to(tmp_path / "gone.wav")
-    with pytest.raises(InputError, match=r"b\.wav: a link to nowhere"):
+    (tmp_path / name).symlink_to(tmp_path / "not_mounted")
+    with pytest.raises(InputError, match=f"{name}: a link to nowhere"):
+        find_recordings(tmp_path)
+
+
+def test_a_pipe_is_no_recording(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.wav")
+    with pytest.raises(InputError, match=r"a\.wav: is no file but a pipe"):
         find_recordings(tmp_path)

@@ -37,14 +37,16 @@ def excluded(count: int) -> list[dict[str, Any]]:
 
 def decision(trial: int) -> dict[str, Any]:
     rates = {"stated_rate": 0.1, "false_alarm_rate": 0.25 + 0.25 * trial, "recall": 0.5, "precision": 0.6}
-    return {**NAMES, "trial": trial, "threshold": 1.0, **rates, **COUNTS, "unlabelled_alarms": 0}
+    return {**NAMES, "trial": trial, "threshold": 1.0, **rates, **COUNTS, "unlabelled_alarms": 0, "clips": 9}
 
 
 def test_alarms_are_told_as_means_over_trials() -> None:
     text, root = page(decisions=[decision(0), decision(1)])
-    assert tables(root)[-1][1] == ["fan/id_00", "10.0", "37.5", "50.0", "60.0", "0"]
-    assert "at most the share *stated*" in text
-    assert "Alarms" not in page(decisions=[decision(0) | {"threshold": math.nan}])[0]
+    assert tables(root)[-1][1] == ["fan/id_00", "10.0", "37.5", "50.0", "60.0", "0", "9"]
+    assert "on average at most the share *stated*" in text
+    without = page(decisions=[decision(0) | {"threshold": math.nan}])[0]
+    assert "Alarms" not in without
+    assert "No threshold for fan/id_00" in without
 
 
 def page(**changes: Any) -> tuple[str, ET.Element]:

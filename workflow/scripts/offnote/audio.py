@@ -33,7 +33,7 @@ UNKNOWN_LENGTH = 0x7FFF0000
 # libsndfile quietly shortens a file whose header promises more than there is, and says so in its log alone.
 SHORTENED = re.compile(r"^\s*(?:data|SSND|riff|Riff size|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # Formats of which it is noticed when a file is cut short; of others, such as MP3, libsndfile reads what is left.
-FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU", "CAF")
+FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU")
 
 # An Ogg page: its header, up to 255 lengths of segments, and the segments, each of up to 255 bytes.
 OGG_PAGE = b"OggS"

@@ -185,9 +185,12 @@ def _recordings_below(folder: Path, prefix: str, above: Sequence[tuple[int, int]
                 identity = _identity(Path(entry.path))
                 if identity not in above:
                     yield from _recordings_below(Path(entry.path), f"{prefix}{entry.name}/", [*above, identity])
+            elif entry.is_symlink() and not entry.is_file():
+                # It may have been a machine's folder, on a disk that is not there now.
+                raise InputError(f"{entry.path}: a link to nowhere; mend it or take it away")
             elif os.path.splitext(entry.name)[1].lower() in AUDIO_SUFFIXES:  # noqa: PTH122 - a hot loop
-                if entry.is_symlink() and not entry.is_file():
-                    raise InputError(f"{entry.path}: a link to nowhere; mend it or take it away")
+                if not entry.is_file():
+                    raise InputError(f"{entry.path}: is no file but a pipe or a device; take it away")
                 yield prefix + entry.name
 
 

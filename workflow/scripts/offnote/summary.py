@@ -90,6 +90,13 @@ def summary_lines(
     decided = [row for row in decisions if not math.isnan(row["threshold"])]
     if decided:
         yield from _decisions(settings, decided)
+    undecided = dict.fromkeys(_name(row) for row in decisions if math.isnan(row["threshold"]))
+    if undecided:
+        yield ""
+        yield (
+            f"No threshold for {', '.join(undecided)}: there are no clips to choose it from. Hold some out "
+            "(`training.validation`), or set `evaluate.threshold: gamma`."
+        )
     unrated = [row for row in means if row["status"] != "ok"]
     if unrated:
         yield from ("", "## Machines without an AUC", "")
@@ -170,10 +177,11 @@ def _decisions(settings: Evaluate, decided: Sequence[Row]) -> Iterator[str]:
     if settings.threshold == "conformal":
         yield (
             "A clip raises an alarm where its score is above its machine's threshold, which was chosen from normal "
-            "clips kept out of the training. Of new normal clips recorded like those, at most the share *stated* "
-            f"raises a false alarm: {100 * settings.false_alarm_rate:.3g} % as configured, or more where too few clips "
-            "were held out to promise that. *Found* is what came out on the normal test clips: much more means that "
-            "they are not like those the machine was trained on."
+            "clips kept out of the training. Of new normal clips recorded like those, on average at most the share "
+            f"*stated* raises a false alarm: {100 * settings.false_alarm_rate:.3g} % as configured, or more where too "
+            "few clips were held out to promise that. The fewer they are, the further a single machine may be off. "
+            "*Found* is what came out on the normal test clips: much more, with many held-out clips, says that those "
+            "are not like what the machine was trained on."
         )
     else:
         yield (
@@ -192,6 +200,7 @@ def _decisions(settings: Evaluate, decided: Sequence[Row]) -> Iterator[str]:
             name,
             *(_number(100 * _mean_of(trials, share)) for share in shares),
             f"{_mean_of(trials, 'unlabelled_alarms'):g}",
+            f"{_mean_of(trials, 'clips'):g}",
         ]
         for name, trials in machines.items()
     ]
@@ -200,8 +209,8 @@ def _decisions(settings: Evaluate, decided: Sequence[Row]) -> Iterator[str]:
     yield "False alarms, means over trials:"
     yield ""
     yield from _markdown(
-        ["machine", *(heads[place] for place in chosen), "unlabelled alarms"],
-        [[row[0], *(row[1 + place] for place in chosen), row[-1]] for row in rows],
+        ["machine", *(heads[place] for place in chosen), "unlabelled alarms", "clips behind the threshold"],
+        [[row[0], *(row[1 + place] for place in chosen), *row[-2:]] for row in rows],
     )
 
 

@@ -20,7 +20,8 @@ class Threshold:
     value : float
         A clip raises an alarm where its score is above it. NaN where there were no clips to choose it from.
     stated_rate : float
-        Share of new normal clips that will be above it; NaN where nothing is known of that.
+        Share of new normal clips that will be above it at most, on average over thresholds chosen so: a single one may
+        do worse, the more so the fewer clips it was chosen from. NaN where nothing is known of that.
     clips : int
         Normal clips that it was chosen from.
     """
