@@ -15,6 +15,7 @@ report: "workflow/report/workflow.rst"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/hooks.smk"
+include: "workflow/rules/retrieve.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/synthesise.smk"
 include: "workflow/rules/index.smk"

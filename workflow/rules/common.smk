@@ -6,10 +6,11 @@ from snakemake.exceptions import WorkflowError
 
 from offnote import plan, synthesis
 from offnote.clips import Machine
-from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options
+from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
 from offnote.device import gpu_expected
 from offnote.errors import InputError
 from offnote.provenance import PACKAGE, code_hash
+from offnote.retrieve import planned_archives, planned_folder
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
 FEATURES = plan.FEATURES
@@ -39,13 +40,21 @@ try:
     for file in CONFIGURATION:
         refuse_repeated_keys(file)
     refuse_repeated_options(sys.argv[1:])
-    RUNS = plan.plan(config)
+    # Settings that hold for all runs together are those of any.
+    SHARED = next(iter(resolve(config).values()))
+    RETRIEVED = planned_folder(SHARED.retrieve)
+    ARCHIVES = planned_archives(SHARED.retrieve, asked="retrieve" in sys.argv)
+    try:
+        RUNS = plan.plan(config)
+    except InputError:
+        # The recordings may be those that `snakemake retrieve` is to bring: until then there are no runs.
+        if not ARCHIVES or (workflow.is_main_process and "retrieve" not in sys.argv):
+            raise
+        RUNS = {}
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""
     raise WorkflowError(f"{error}\nconfiguration: {name_files(CONFIGURATION)}{typed}") from None
 
-# Settings that hold for all runs together are those of any.
-SHARED = next(iter(RUNS.values())).settings
 # Feature caches are shared: here stands, for each dataset and feature key, a run that knows each machine's clips.
 CACHED = {}
 for run in RUNS.values():

@@ -34,6 +34,9 @@ def get_ready():
         hold(Path.cwd(), SEEN)
         require_writable({Path(file).parent for job in needed for file in [*job.output, *job.log]})
         clear_leftovers(Path("results"))
+        if any(job.rule.name == "retrieve_archive" for job in needed):
+            for folder in ("archives", *SHARED.retrieve.sets):
+                clear_leftovers(RETRIEVED / folder)
         if workflow.local_exec:
             for job in needed:
                 require_threads(job.params.get("threads", 1), workflow.cores)
@@ -50,6 +53,9 @@ def get_ready():
 
 def show_summaries():
     """Show the tables on the screen, and say where to look next."""
+    if any(job.rule.name == "retrieve" for job in workflow.dag.jobs):
+        print(f"Recordings: {RETRIEVED}; name this folder as dataset.path")
+        return
     for name in RUNS:
         folder = Path("results", name)
         summary = folder / "tables" / "summary.md"

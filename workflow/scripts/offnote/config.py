@@ -54,6 +54,7 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 BrokenClips = Literal["stop", "exclude"]
+RecordSet = Literal["development", "additional_training", "evaluation"]
 
 
 class Section(BaseModel):
@@ -306,6 +307,30 @@ class Jobs(Section):
     )
 
 
+class Retrieve(Section):
+    """Which recordings of DCASE Task 2 `snakemake retrieve` downloads from Zenodo."""
+
+    year: int | None = Field(None, description="The challenge's year, 2020 or later. Empty: nothing to download.")
+    sets: Annotated[list[RecordSet], Field(min_length=1)] = Field(
+        ["development", "additional_training", "evaluation"],
+        description="The sets to download: any of `development`, `additional_training` and `evaluation`.",
+    )
+    machines: Annotated[list[str], Field(min_length=1)] | None = Field(
+        None, description="Download only these machine types: a list such as `[fan, ToyCar]`. Empty: all."
+    )
+    folder: Annotated[str, Field(pattern=r"^[^{}]+$")] | None = Field(
+        None, description="Where the recordings go; name it as `dataset.path`. Empty: `data/dcase<year>`."
+    )
+    url: Annotated[str, Field(pattern=r"^https?://[^/]")] = Field(
+        "https://zenodo.org", description="The server: Zenodo, or a mirror with the same addresses."
+    )
+    keep_archives: bool = Field(False, description="Keep the zip files once they are unpacked.")
+    timeout: Annotated[float, Field(gt=0.0)] = Field(
+        60.0, description="Seconds without a byte from the server after which a download is broken off and continued."
+    )
+    tries: Positive = Field(8, description="Tries in a row that bring nothing new before a download is given up.")
+
+
 class Settings(Section):
     """Everything a run does, said in full."""
 
@@ -328,6 +353,7 @@ class Settings(Section):
     scores: Scores = Scores()
     evaluate: Evaluate = Evaluate()
     jobs: Jobs = Jobs()
+    retrieve: Retrieve = Retrieve()
 
     @model_validator(mode="after")
     def _check_what_belongs_together(self) -> Self:

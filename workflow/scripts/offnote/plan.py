@@ -358,7 +358,7 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
     first = settings[0]
     sources: dict[str, Dataset] = {}
     for other in settings:
-        for section in ("demo", "jobs"):
+        for section in ("demo", "jobs", "retrieve"):
             if keys := _differing(section, getattr(first, section), getattr(other, section)):
                 raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
         name = other.dataset.name
