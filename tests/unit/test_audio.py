@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from offnote import audio, config
-from offnote.errors import InputError
+from offnote.errors import BrokenClipError, InputError
 
 RATE = 16000
 Samples = NDArray[np.float32]
@@ -192,12 +192,63 @@ def test_a_value_that_is_not_finite_breaks_its_slice_alone(tmp_path: Path) -> No
             assert np.isfinite(audio.read(path, settings(), first, last)).all()
 
 
-def test_a_length_that_a_pipe_could_not_know_is_no_fault(tmp_path: Path) -> None:
+@pytest.mark.parametrize("length", [0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFDB, 0xFFFFFFFF])
+def test_a_length_that_a_pipe_could_not_know_is_no_fault(tmp_path: Path, length: int) -> None:
     path = write(tmp_path / "piped.wav", noise(RATE))
     content = bytearray(path.read_bytes())
-    content[4:8] = content[40:44] = b"\xff" * 4
+    content[4:8] = content[40:44] = length.to_bytes(4, "little")
     path.write_bytes(content)
     assert len(audio.read(path, settings())) == RATE
+
+
+@pytest.mark.parametrize("length", [2_000_000_000, 3_000_000_000, 4_200_000_000])
+def test_a_wav_of_gigabytes_cut_short_is_refused(tmp_path: Path, length: int) -> None:
+    path = write(tmp_path / "long.wav", noise(RATE))
+    content = bytearray(path.read_bytes())
+    content[4:8] = (length + 36).to_bytes(4, "little")
+    content[40:44] = length.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(BrokenClipError, match=f"cut short, 32000 of {length} bytes are there"):
+        audio.info(path)
+
+
+@pytest.mark.parametrize(("kind", "sizes"), [("RF64", (20, 28)), ("W64", (16, 96))])
+def test_what_is_longer_than_a_wav_can_be_and_cut_short_is_refused(
+    tmp_path: Path, kind: str, sizes: tuple[int, int]
+) -> None:
+    path = tmp_path / "long.wav"
+    soundfile.write(path, noise(RATE), RATE, format=kind, subtype="PCM_16")
+    content = bytearray(path.read_bytes())
+    for place in sizes:
+        content[place : place + 8] = (5_000_000_000).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(BrokenClipError, match=r"cut short, \d+ of 5000000000 bytes are there"):
+        audio.info(path)
+
+
+def test_a_flac_of_unknown_length_is_refused(tmp_path: Path) -> None:
+    """An encoder that writes to a pipe leaves the number of samples, the last 36 bits before the checksum, at zero."""
+    path = write(tmp_path / "piped.flac", noise(RATE))
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:26] = bytes(4)
+    path.write_bytes(content)
+    with pytest.raises(BrokenClipError, match=r"piped\.flac: its header does not say how long it is"):
+        audio.slices(path, settings(), config.Slice(length=0.5), config.Gate())
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_what_follows_the_last_page_is_no_fault_unless_it_is_a_stream(tmp_path: Path, subtype: str) -> None:
+    path, other = tmp_path / "a.ogg", tmp_path / "b.ogg"
+    for one in (path, other):
+        soundfile.write(one, noise(RATE), RATE, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    for more in (bytes(1000), b"TAG" + 125 * b"OggS?"):
+        path.write_bytes(whole + more)
+        assert len(audio.read(path, settings())) == RATE
+    path.write_bytes(whole + other.read_bytes())
+    with pytest.raises(BrokenClipError, match=r"a\.ogg: several Ogg streams in one file"):
+        audio.read(path, settings())
 
 
 def test_what_the_settings_refuse_is_named(tmp_path: Path) -> None:

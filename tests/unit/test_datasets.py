@@ -183,22 +183,20 @@ def test_a_file_of_two_machines_is_refused_in_a_sheet(tmp_path: Path) -> None:
         load_clips(tmp_path / "sheet.tsv")
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"a\\b.wav", b"a\tb.wav", b"a\nb/c.wav"])
+@pytest.mark.parametrize("name", [b"caf\xe9.wav", b"a\\b.wav", b"a\tb.wav", b"a\nb/c.wav", b" a.wav", b" a/b.wav"])
 def test_a_name_that_cannot_stand_in_a_table_is_shown_safely(tmp_path: Path, name: bytes) -> None:
     path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
     path.parent.mkdir(exist_ok=True)
     path.touch()
-    with pytest.raises(
-        InputError, match="must be UTF-8, without control characters and backslashes; rename it"
-    ) as found:
+    with pytest.raises(InputError, match=r"must be UTF-8, without control characters .*; rename it") as found:
         find_recordings(tmp_path)
     assert str(found.value).isprintable()
     str(found.value).encode()
 
 
 def test_spaces_and_letters_of_other_scripts_are_names_like_others(tmp_path: Path) -> None:
-    touch(tmp_path, "ポンプ\u3000正常/音 1.wav", "Lüfter\u00a02.wav")
-    assert len(find_recordings(tmp_path)) == 2
+    touch(tmp_path, "ポンプ\u3000正常/音 1.wav", "Lüfter\u00a02.wav", "a/ b.wav")
+    assert len(find_recordings(tmp_path)) == 3
 
 
 def test_links_to_folders_are_followed_but_not_in_a_circle(tmp_path: Path) -> None:

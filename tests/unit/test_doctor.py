@@ -119,3 +119,15 @@ def test_a_broken_clip_is_named_and_does_not_hide_the_estimate(tmp_path: Path, b
     assert str(tmp_path / "1.wav") in text
     assert found is good
     assert said(findings, "GiB free")[1]
+
+
+def test_a_clip_that_is_gone_is_no_broken_one_to_go_on_without(tmp_path: Path) -> None:
+    (tmp_path / "sheet.tsv").write_text("path\tmachine_type\tmachine_id\tsplit\na.wav\tfan\tid_00\ttrain\n")
+    soundfile.write(tmp_path / "a.wav", np.zeros(16000), 16000)
+    dataset = {"name": "fans", "path": str(tmp_path / "sheet.tsv"), "broken_clips": "exclude"}
+    findings = {}
+    for finding in examine({"dataset": dataset}, tmp_path):
+        findings[finding.text] = finding.good
+        if "clips 1" in finding.text:
+            (tmp_path / "a.wav").unlink()
+    assert not said(findings, "a.wav: there is no such recording")[1]

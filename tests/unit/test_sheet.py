@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -163,3 +164,15 @@ def test_a_sheet_is_never_overwritten(tmp_path: Path) -> None:
     root = touch(tmp_path, "a.wav", "sheet.tsv")
     with pytest.raises(InputError, match="there already"):
         write_sheet(root, root / "sheet.tsv")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"a\\b", b"a\tb", b" a"])
+def test_a_folder_that_a_sheet_cannot_name_is_shown_safely(tmp_path: Path, name: bytes) -> None:
+    root = touch(tmp_path / os.fsdecode(name), "1.wav", "2.wav")
+    with pytest.raises(InputError, match="names of recordings and their folders must be UTF-8") as found:
+        write_sheet(root, tmp_path / "sheet.tsv")
+    assert str(found.value).isprintable()
+    assert not (tmp_path / "sheet.tsv").exists()
+    # Inside that folder a sheet need not name it.
+    write_sheet(root, root / "sheet.tsv")
+    assert len(load_clips(root / "sheet.tsv")) == 2

@@ -29,15 +29,19 @@ BLOCK_SAMPLES = 2**20
 GATE_SECONDS = 0.1
 
 # Programs that write to a pipe cannot know the length; they leave a length near these limits in the header.
-UNKNOWN_LENGTH = 0x7FFF0000
+UNKNOWN_LENGTHS = (range(0x7FFF0000, 0x80000001), range(0xFFFF0000, 0x100000000))
+# What libsndfile takes for the samples of a FLAC file that was written to a pipe.
+ENDLESS = 2**63 - 1
 # libsndfile quietly shortens a file whose header promises more than there is, and says so in its log alone.
 SHORTENED = re.compile(r"^\s*(?:data|SSND|riff|Riff size|Data Size) +: (\d+) \(should be (\d+)\)", re.MULTILINE)
 # Formats of which it is noticed when a file is cut short; of others, such as MP3, libsndfile reads what is left.
 FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU")
 
 # An Ogg page: its header, up to 255 lengths of segments, and the segments, each of up to 255 bytes.
-OGG_PAGE = b"OggS"
+# The zero is its version: the four letters alone may stand in a page by chance.
+OGG_PAGE = b"OggS\0"
 OGG_HEADER_BYTES = 27
+OGG_STREAM = slice(14, 18)
 OGG_PAGE_BYTES = OGG_HEADER_BYTES + 255 + 255 * 255
 OGG_LAST_PAGE = 4
 """The flag of the page that ends a stream."""
@@ -224,11 +228,15 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise BrokenClipError(
                     path, f"a file of format {file.format} may be cut short unnoticed; convert it to WAV, FLAC or OGG"
                 )
-            if file.format == "OGG" and not _ends_with_its_last_page(path):
-                raise BrokenClipError(path, "cut short, its last Ogg page is not there; copy it anew")
+            if file.format == "OGG":
+                _require_one_whole_stream(path)
             for promised, found in SHORTENED.findall(file.extra_info):
-                if int(found) < int(promised) < UNKNOWN_LENGTH:
+                if int(found) < int(promised) and not any(int(promised) in unknown for unknown in UNKNOWN_LENGTHS):
                     raise BrokenClipError(path, f"cut short, {found} of {promised} bytes are there; copy it anew")
+            if file.frames == ENDLESS:
+                raise BrokenClipError(
+                    path, "its header does not say how long it is, so a cut would go unnoticed; convert it to WAV"
+                )
             if file.frames == 0:
                 raise BrokenClipError(path, "empty, it holds no samples; take it out or copy it anew")
             yield file
@@ -237,16 +245,26 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
         raise BrokenClipError(path, f"damaged, or no audio file ({reason}); copy it anew") from error
 
 
-def _ends_with_its_last_page(path: Path) -> bool:
-    """Tell whether an Ogg file is there to its end, of which libsndfile makes nothing."""
+def _require_one_whole_stream(path: Path) -> None:
+    """Refuse an Ogg file that is not there to its end, or of which libsndfile would read the first stream alone."""
     with path.open("rb") as file:
+        start = file.read(OGG_HEADER_BYTES)
         file.seek(max(0, path.stat().st_size - OGG_PAGE_BYTES))
         tail = file.read()
     page = tail[tail.rfind(OGG_PAGE) :]
+    if not _is_whole_last_page(page):
+        raise BrokenClipError(path, "cut short, its last Ogg page is not there; copy it anew")
+    if start.startswith(OGG_PAGE) and start[OGG_STREAM] != page[OGG_STREAM]:
+        raise BrokenClipError(
+            path, "several Ogg streams in one file, of which only one would be read; convert it to WAV"
+        )
+
+
+def _is_whole_last_page(page: bytes) -> bool:
     if len(page) < OGG_HEADER_BYTES or not page[5] & OGG_LAST_PAGE:
         return False
     segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]]
-    return len(segments) == page[26] and len(page) >= OGG_HEADER_BYTES + len(segments) + sum(segments)
+    return len(page) >= OGG_HEADER_BYTES + page[26] + sum(segments)
 
 
 def _require_readable(path: Path) -> None:

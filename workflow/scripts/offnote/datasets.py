@@ -172,7 +172,7 @@ def find_recordings(folder: Path) -> list[str]:
     if not found:
         raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder")
     for path in found:
-        _refuse_unusable(folder, path)
+        refuse_unusable(folder, path)
     return found
 
 
@@ -199,15 +199,22 @@ def _identity(folder: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
-def _refuse_unusable(folder: Path, path: str) -> None:
-    """Refuse a name that a sheet, a table or Snakemake would take for another: nothing else can be done about it."""
+def refuse_unusable(folder: Path, path: str) -> None:
+    """Refuse a name that a sheet, a table or Snakemake would take for another: nothing else can be done about it.
+
+    Raises
+    ------
+    InputError
+        Shows the name with what cannot be printed in it escaped.
+    """
     # Letters and spaces of some scripts do not count as printable.
-    if "\\" not in path and (path.isprintable() or not {"Cc", "Cs"} & set(map(unicodedata.category, path))):
+    printable = path.isprintable() or not {"Cc", "Cs"} & set(map(unicodedata.category, path))
+    if printable and "\\" not in path and not path[0].isspace():
         return
     name = f"{folder}/{path}".encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     raise InputError(
-        f"{name!r}: names of recordings and their folders must be UTF-8, without control characters and backslashes; "
-        "rename it"
+        f"{name!r}: names of recordings and their folders must be UTF-8, without control characters and backslashes, "
+        "and without a space in front; rename it"
     )
 
 

@@ -15,7 +15,7 @@ from offnote import __version__, audio
 from offnote.clips import Clip, Machine
 from offnote.config import Slice
 from offnote.device import driver, gpu_names, gpus
-from offnote.errors import InputError
+from offnote.errors import BrokenClipError, InputError
 from offnote.plan import FEATURES, Run, plan
 from offnote.provenance import versions
 
@@ -89,9 +89,11 @@ def _examine_clips(runs: Mapping[str, Run]) -> Iterator[Finding]:
         if run.recordings.are_made or run.recordings.caches:
             continue
         seen = [clip for machine in run.scored_machines for clip in run.recordings.clips[machine][:CLIPS_LOOKED_AT]]
-        broken = [sentence for sentence in (_why_broken(_path(run, clip)) for clip in seen) if sentence]
+        broken = [error for error in (_error(_path(run, clip)) for clip in seen) if error]
         if broken:
-            good = run.settings.dataset.broken_clips == "exclude"
+            # A recording that is not there, or may not be read, stops a run all the same.
+            excluded = all(isinstance(error, BrokenClipError) for error in broken)
+            good = excluded and run.settings.dataset.broken_clips == "exclude"
             yield Finding(good, f"run {name}: {len(broken)} of {len(seen)} clips looked at are broken: {broken[0]}")
 
 
@@ -133,7 +135,7 @@ def _bytes_per_second(run: Run) -> float:
 def _seconds(run: Run, machine: Machine) -> tuple[float, float]:
     """Return how much a machine's clips last in all, and how much the slices do that are made of them."""
     clips = run.recordings.clips[machine]
-    seen = [clip for clip in clips[:CLIPS_LOOKED_AT] if run.recordings.are_made or not _why_broken(_path(run, clip))]
+    seen = [clip for clip in clips[:CLIPS_LOOKED_AT] if run.recordings.are_made or not _error(_path(run, clip))]
     if not seen:
         return 0.0, 0.0
     recorded = [_clip_seconds(run, clip) for clip in seen]
@@ -153,12 +155,12 @@ def _path(run: Run, clip: Clip) -> Path:
     return run.recordings.root / clip.path
 
 
-def _why_broken(path: Path) -> str:
+def _error(path: Path) -> InputError | None:
     try:
         audio.info(path)
     except InputError as error:
-        return str(error)
-    return ""
+        return error
+    return None
 
 
 def _sliced(seconds: float, slicing: Slice) -> float:

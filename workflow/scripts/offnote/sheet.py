@@ -15,7 +15,7 @@ from pathlib import Path
 
 from offnote.clips import Clip, write_clips
 from offnote.config import RESERVED_NAMES
-from offnote.datasets import find_recordings
+from offnote.datasets import find_recordings, refuse_unusable
 from offnote.errors import InputError
 
 NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact", "nominal"})
@@ -76,7 +76,8 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
     Raises
     ------
     InputError
-        There are no recordings, or `sheet` is there already or cannot be written.
+        There are no recordings, `sheet` is there already or cannot be written, or a folder on the way to the
+        recordings has a name that cannot stand in a table.
     """
     if sheet.suffix != ".tsv":
         raise InputError(f"{sheet}: a sample sheet is tab-separated; give it a name that ends in .tsv")
@@ -85,6 +86,8 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
     clips = guess_clips(folder)
     above = os.path.relpath(folder.absolute(), sheet.parent.absolute())
     moved = [replace(clip, path=Path(os.path.normpath(Path(above, clip.path))).as_posix()) for clip in clips]
+    for clip in moved:
+        refuse_unusable(sheet.absolute().parent, clip.path)
     write_clips(sheet, sorted(moved, key=lambda clip: clip.order))
     return moved
 
@@ -167,7 +170,7 @@ def _name(text: str) -> str:
     plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", plain).lstrip("_.-") or "machine"
     if name != text or name in RESERVED_NAMES:
-        name += "_" + hashlib.sha256(text.encode()).hexdigest()[:4]
+        name += "_" + hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:4]
     return name
 
 
