@@ -223,7 +223,7 @@ METADATA = [
     Tampering("too large", add(META, 2**20 * b" " + b"a"), ": has 1048577 bytes, more than any description"),
     Tampering("not a date", on_text("abbreviation: .*", "abbreviation: 2024-99-99"), ": is not YAML in UTF-8"),
     Tampering("a tag", on_text("abbreviation: .*", "abbreviation: !!python/name:os.system ''"), ": is not YAML"),
-    Tampering("key twice", on_text("  label:", "  label: x\n  label:"), "the key 'label' stands twice"),
+    Tampering("key twice", on_text("  label:", "  label: x\n  label:"), "the key 'submission.label' stands twice"),
     Tampering("a list", add(META, b"- a\n"), ": the file: must hold the keys submission, system, results"),
     Tampering("empty", add(META, b""), ": the file: must hold the keys submission, system, results"),
     Tampering("section null", on_meta(lambda m: m.update(system=None)), ": system: must hold the keys description"),

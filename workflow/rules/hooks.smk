@@ -7,9 +7,10 @@ from offnote.logs import failures
 from offnote.supervision import end_with_workflow, glimpse, hold
 
 STARTED = time.time()
-SEEN = glimpse(Path.cwd())
 
-if not workflow.is_main_process:
+if workflow.is_main_process:
+    SEEN = glimpse(Path.cwd())
+else:
     end_with_workflow()
 
 

@@ -68,11 +68,13 @@ def _parser() -> argparse.ArgumentParser:
         "is that of this folder, or of the checkout where there is none",
     )
     doctor.set_defaults(action=_doctor)
+    of_a_year = argparse.ArgumentParser(add_help=False)
+    of_a_year.add_argument("--year", type=int, required=True, help="the challenge's year, such as 2022")
+    of_a_year.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     evaluate = commands.add_parser(
-        "evaluate", help="evaluate anyone's challenge scores as the evaluators of that year do"
+        "evaluate", parents=[of_a_year], help="evaluate anyone's challenge scores as the evaluators of that year do"
     )
     evaluate.add_argument("folder", type=Path, metavar="DIR", help="score (and decision) files in that year's names")
-    evaluate.add_argument("--year", type=int, required=True, help="the challenge's year, such as 2022")
     evaluate.add_argument(
         "--labels",
         type=Path,
@@ -80,22 +82,21 @@ def _parser() -> argparse.ArgumentParser:
         help="the evaluators' ground truth, a folder of tables or 2020's list (default: the clips' names tell)",
     )
     evaluate.add_argument("--output", type=Path, metavar="FOLDER", help="also write the tables, CSV and Markdown, here")
-    evaluate.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     evaluate.set_defaults(action=_evaluate)
     check = commands.add_parser(
-        "check-submission", help="list everything that is wrong with anyone's submission to the challenge"
+        "check-submission",
+        parents=[of_a_year],
+        help="list everything that is wrong with anyone's submission to the challenge",
     )
     check.add_argument(
         "path", type=Path, metavar="PATH", help="a zip archive, the folder task2, or the folder of one system"
     )
-    check.add_argument("--year", type=int, required=True, help="the challenge's year, such as 2022")
     check.add_argument(
         "--clips",
         type=Path,
         metavar="PATH",
         help="the evaluation recordings, a folder or a clip list (.tsv): every test clip then needs its row",
     )
-    check.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     check.set_defaults(action=_check_submission)
     return parser
 

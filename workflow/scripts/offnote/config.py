@@ -239,7 +239,7 @@ class Model(Section):
         description="How far a clip lies from what the network makes of it. `squared_error`: for each context window, "
         "the mean squared difference. The others weigh differences by how they vary in the training clips of each "
         "domain, and take the nearest domain: `mahalanobis_of_mean` for the clip's mean difference, as the published "
-        "code of DCASE 2023 does; `mahalanobis_of_windows` for each window, as the challenge's paper of 2025 says.",
+        "code of DCASE 2023 does; `mahalanobis_of_windows` for each window, another reading of its description.",
     )
     threads: Positive = Field(
         1,
@@ -283,8 +283,8 @@ class Evaluate(Section):
     threshold: Literal["conformal", "gamma"] = Field(
         "conformal",
         description="How the threshold of an alarm is chosen: `conformal` from held-out normal clips "
-        "(`training.validation`), which keeps the false-alarm rate it states; `gamma` by a distribution fitted to the "
-        "clips that were trained on, as the baselines since 2021 do, which does not.",
+        "(`training.validation`), which on average keeps the false-alarm rate it states; `gamma` by a distribution "
+        "fitted to the clips that were trained on, as the baselines since 2021 do, which does not.",
     )
     false_alarm_rate: Fraction = Field(
         0.1, description="The share of normal clips that may raise an alarm; the baselines take 0.1."
@@ -451,7 +451,7 @@ def refuse_repeated_keys(path: Path) -> None:
     # YAML takes JSON too, but for tabs between its parts.
     text = path.read_text(encoding="utf-8").replace("\t", " ")
     with suppress(yaml.YAMLError):
-        if repeated := dict(_repeated_keys(yaml.compose(text, Loader=yaml.SafeLoader), "", set())):
+        if repeated := repeated_keys(text):
             named = ", ".join(f"{name} (lines {' and '.join(map(str, lines))})" for name, lines in repeated.items())
             raise InputError(
                 f"{name_files([path])}: a key stands more than once, and only the last would count: {named}; "
@@ -499,7 +499,7 @@ keep one of each
             key, _, value = entry.partition("=")
             with suppress(yaml.YAMLError):
                 node = yaml.compose(value.strip("'\""), Loader=yaml.BaseLoader)
-                repeated |= dict.fromkeys(name for name, _ in _repeated_keys(node, f"{key}.", set()))
+                repeated |= dict.fromkeys(name for name, _ in _repeated(node, f"{key}.", set()))
                 # Sections that are stated in parts lose nothing: Snakemake lays one part over the other.
                 leaves = set(_leaves(node, key))
                 repeated |= dict.fromkeys(sorted(leaves & stated))
@@ -555,14 +555,30 @@ def _lay_over(below: Any, above: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tuple[str, list[int]]]:
+def repeated_keys(text: str) -> dict[str, list[int]]:
+    r"""Return each key that a YAML text states more than once in one mapping, with its lines.
+
+    Raises
+    ------
+    yaml.YAMLError
+        The text is not YAML.
+
+    Examples
+    --------
+    >>> repeated_keys("training:\n  epochs: 2\n  epochs: 3\n")
+    {'training.epochs': [2, 3]}
+    """
+    return dict(_repeated(yaml.compose(text, Loader=yaml.SafeLoader), "", set()))
+
+
+def _repeated(node: yaml.Node | None, above: str, seen: set[int]) -> Iterator[tuple[str, list[int]]]:
     """Yield each key that a mapping holds twice, with its lines. `seen` ends the loop of an alias of itself."""
     if id(node) in seen:
         return
     seen.add(id(node))
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
-            yield from _repeated_keys(item, above, seen)
+            yield from _repeated(item, above, seen)
     if isinstance(node, yaml.MappingNode):
         lines: dict[str, list[int]] = {}
         for key, value in node.value:
@@ -570,7 +586,7 @@ def _repeated_keys(node: yaml.Node | None, above: str, seen: set[int]) -> Iterat
             # Two merge keys (<<) lose nothing.
             if not key.tag.endswith(":merge"):
                 lines.setdefault(name, []).append(key.start_mark.line + 1)
-            yield from _repeated_keys(value, f"{name}.", seen)
+            yield from _repeated(value, f"{name}.", seen)
         yield from ((name, each) for name, each in lines.items() if len(each) > 1)
 
 

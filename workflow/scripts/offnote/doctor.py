@@ -16,6 +16,7 @@ from offnote.clips import Clip, Machine
 from offnote.config import Slice
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
+from offnote.files import nearest
 from offnote.plan import FEATURES, Run, plan
 from offnote.provenance import versions
 
@@ -89,7 +90,8 @@ def _examine_clips(runs: Mapping[str, Run]) -> Iterator[Finding]:
         if run.recordings.are_made or run.recordings.caches:
             continue
         seen = [clip for machine in run.scored_machines for clip in run.recordings.clips[machine][:CLIPS_LOOKED_AT]]
-        broken = [error for error in (_error(_path(run, clip)) for clip in seen) if error]
+        headers = [_header(run.recordings.root / clip.path) for clip in seen]
+        broken = [header for header in headers if isinstance(header, InputError)]
         if broken:
             # A recording that is not there, or may not be read, stops a run all the same.
             excluded = all(isinstance(error, BrokenClipError) for error in broken)
@@ -98,8 +100,7 @@ def _examine_clips(runs: Mapping[str, Run]) -> Iterator[Finding]:
 
 
 def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
-    place = next(path for path in [folder.absolute(), *folder.absolute().parents] if path.is_dir())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(nearest(folder)).free
     needed = sum(bytes_needed(runs).values())
     text = f"disk at {folder}: {free / GIB:.1f} GiB free, the runs will need about {needed / GIB:.1f} GiB"
     return Finding(free > needed, text if free > needed else f"{text}: free some space or move the checkout")
@@ -135,32 +136,32 @@ def _bytes_per_second(run: Run) -> float:
 def _seconds(run: Run, machine: Machine) -> tuple[float, float]:
     """Return how much a machine's clips last in all, and how much the slices do that are made of them."""
     clips = run.recordings.clips[machine]
-    seen = [clip for clip in clips[:CLIPS_LOOKED_AT] if run.recordings.are_made or not _error(_path(run, clip))]
-    if not seen:
+    lengths = [(clip, _clip_seconds(run, clip)) for clip in clips[:CLIPS_LOOKED_AT]]
+    known = [(clip, seconds) for clip, seconds in lengths if seconds is not None]
+    if not known:
         return 0.0, 0.0
-    recorded = [_clip_seconds(run, clip) for clip in seen]
-    pairs = zip(seen, recorded, strict=True)
-    cached = [_sliced(seconds, run.settings.slice) if clip.start is None else seconds for clip, seconds in pairs]
-    scale = len(clips) / len(seen)
-    return scale * sum(recorded), scale * sum(cached)
+    recorded = sum(seconds for _, seconds in known)
+    cached = sum(seconds if clip.start is not None else _sliced(seconds, run.settings.slice) for clip, seconds in known)
+    scale = len(clips) / len(known)
+    return scale * recorded, scale * cached
 
 
-def _clip_seconds(run: Run, clip: Clip) -> float:
+def _clip_seconds(run: Run, clip: Clip) -> float | None:
+    """Return how much a clip lasts; None where its recording is broken."""
     if run.recordings.are_made:
         return run.settings.demo.duration
-    return (clip.end or _duration(_path(run, clip))) - (clip.start or 0.0)
+    header = _header(run.recordings.root / clip.path)
+    if isinstance(header, InputError):
+        return None
+    return (clip.end or header.samples / header.sample_rate) - (clip.start or 0.0)
 
 
-def _path(run: Run, clip: Clip) -> Path:
-    return run.recordings.root / clip.path
-
-
-def _error(path: Path) -> InputError | None:
+def _header(path: Path) -> audio.Recording | InputError:
+    """Read a recording's header, or say why that cannot be done."""
     try:
-        audio.info(path)
+        return audio.info(path)
     except InputError as error:
         return error
-    return None
 
 
 def _sliced(seconds: float, slicing: Slice) -> float:
@@ -168,8 +169,3 @@ def _sliced(seconds: float, slicing: Slice) -> float:
     if slicing.length is None:
         return seconds
     return max(0, 1 + math.floor((seconds - slicing.length) / (slicing.hop or slicing.length))) * slicing.length
-
-
-def _duration(path: Path) -> float:
-    recording = audio.info(path)
-    return float(recording.samples / recording.sample_rate)

@@ -24,7 +24,6 @@ from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
-from offnote.official import precision_recall_f1
 from offnote.provenance import derive_seed
 from offnote.scores import Key, ScoreTable, name_clip
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
@@ -442,7 +441,7 @@ def _decision_rows(result: MachineResult, settings: Evaluate) -> Iterator[Row]:
                 row[f"false_alarm_rate_{domain}"] = _share(alarms[normal & (joined.domains == domain)])
             if normal.any() and anomalous.any():
                 known = normal | anomalous
-                figures = precision_recall_f1(anomalous[known], alarms[known])
+                figures = metrics.precision_recall_f1(anomalous[known], alarms[known])
                 row |= dict(zip(("precision", "recall", "f1_score"), figures, strict=True))
         yield row | dict(result.counts)
 

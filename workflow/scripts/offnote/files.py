@@ -64,6 +64,17 @@ def replacing(path: Path) -> Iterator[Path]:
     _sync(path.parent)
 
 
+def nearest(folder: Path) -> Path:
+    """Return `folder`, or where it is still to be made, the one above it that is there.
+
+    Examples
+    --------
+    >>> nearest(Path("no such folder/results"))
+    PosixPath('.')
+    """
+    return next(place for place in (folder, *folder.parents, *folder.absolute().parents) if place.is_dir())
+
+
 def require_writable(folders: Iterable[Path]) -> None:
     """Make sure that files can be made in all `folders`, or where one is still to be made, in the one above it.
 
@@ -72,8 +83,7 @@ def require_writable(folders: Iterable[Path]) -> None:
     InputError
         Names the first that cannot be written to.
     """
-    nearest = (next(place for place in (folder, *folder.parents) if place.exists()) for folder in folders)
-    for folder in dict.fromkeys(nearest):
+    for folder in dict.fromkeys(map(nearest, folders)):
         try:
             tempfile.TemporaryFile(dir=folder).close()
         except OSError as error:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
 
 from offnote.challenge import Challenge, Key, Package
+from offnote.config import repeated_keys
 from offnote.errors import InputError
 
 ABBREVIATION = 10
@@ -42,19 +43,6 @@ def package_of(challenge: Challenge) -> Package:
     return challenge.package
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice, of which YAML keeps the last without a word."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.YAMLError(f"the key {key.value!r} stands twice")
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_meta(content: bytes) -> Any:
     """Read the description of a system.
 
@@ -66,9 +54,15 @@ def read_meta(content: bytes) -> Any:
     if len(content) > LARGEST:
         raise InputError(f"has {len(content)} bytes, more than any description of a system")
     try:
-        return yaml.load(content.decode("utf-8"), Loader=_StrictLoader)
+        text = content.decode("utf-8")
+        repeated = next(iter(repeated_keys(text)), "")
+        meta = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"is not YAML in UTF-8 ({' '.join(str(error).split())})") from error
+    if repeated:
+        # YAML keeps the last of them without a word.
+        raise InputError(f"the key {repeated!r} stands twice; keep one of them")
+    return meta
 
 
 def meta_mistakes(meta: Any, label: str, challenge: Challenge) -> Iterator[str]:

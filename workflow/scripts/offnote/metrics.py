@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import math
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,6 +18,10 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 WeightArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+EPSILON = sys.float_info.epsilon
+"""Stands for 0 where something is divided by it, as with the challenge's evaluators."""
 
 UNUSUAL = 95.0
 """The percentile above which a clip counts as unusual."""
@@ -84,6 +89,24 @@ def roc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[FloatArray, Float
     thresholds = np.unique(exact)[::-1]
     rates = [_count_from(group, thresholds) / len(group) for group in (exact[~anomalous], exact[anomalous])]
     return np.r_[0.0, rates[0]], np.r_[0.0, rates[1]]
+
+
+def precision_recall_f1(anomalous: BoolArray, decisions: BoolArray) -> tuple[float, float, float]:
+    """Return precision, recall and F1 of decisions, 0 where there is nothing to divide by.
+
+    Parameters
+    ----------
+    anomalous, decisions : bool array, (clips,)
+
+    Examples
+    --------
+    >>> precision_recall_f1(np.array([False, False, True, True]), np.array([False, True, False, True]))
+    (0.5, 0.5, 0.5)
+    """
+    hits = int(np.sum(anomalous & decisions))
+    precision = hits / max(int(decisions.sum()), EPSILON)
+    recall = hits / max(int(anomalous.sum()), EPSILON)
+    return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
 
 
 def bootstrap(

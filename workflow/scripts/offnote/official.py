@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,8 +31,6 @@ from offnote.challenge import (
 )
 from offnote.errors import InputError
 from offnote.files import replacing
-
-EPSILON = sys.float_info.epsilon
 
 Row = Mapping[str, Any]
 
@@ -163,7 +160,7 @@ def harmonic_mean(values: npt.ArrayLike) -> float:
     >>> harmonic_mean([0.6, 0.3]), harmonic_mean([0.0, 0.0])
     (0.4, 2.220446049250313e-16)
     """
-    floored = np.maximum(np.asarray(values, dtype=np.float64), EPSILON)
+    floored = np.maximum(np.asarray(values, dtype=np.float64), metrics.EPSILON)
     return float(len(floored) / np.sum(1.0 / floored))
 
 
@@ -178,24 +175,6 @@ def official_score(rows: Sequence[Row], recipe: OfficialScore) -> float:
     """
     values = [row[name] for name in recipe.of for row in rows]
     return harmonic_mean(values) if recipe.mean == "harmonic" else float(np.mean(values))
-
-
-def precision_recall_f1(anomalous: BoolArray, decisions: BoolArray) -> tuple[float, float, float]:
-    """Return precision, recall and F1 of decisions, 0 where there is nothing to divide by.
-
-    Parameters
-    ----------
-    anomalous, decisions : bool array, (clips,)
-
-    Examples
-    --------
-    >>> precision_recall_f1(np.array([False, False, True, True]), np.array([False, True, False, True]))
-    (0.5, 0.5, 0.5)
-    """
-    hits = int(np.sum(anomalous & decisions))
-    precision = hits / max(int(decisions.sum()), EPSILON)
-    recall = hits / max(int(anomalous.sum()), EPSILON)
-    return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
 
 
 def f1_ev(anomalous: BoolArray, scores: npt.NDArray[np.float64]) -> float:
@@ -286,7 +265,7 @@ def _figure(name: str, figure: Figure, section: LabelledSection, challenge: Chal
     chosen = _chosen(figure, section)
     anomalous, scores = section.anomalous[chosen], section.scores[chosen]
     if section.decisions is not None and figure.measure in DECISION_MEASURES:
-        found = precision_recall_f1(anomalous, section.decisions[chosen])
+        found = metrics.precision_recall_f1(anomalous, section.decisions[chosen])
         return dict(zip(("precision", "recall", "f1_score"), found, strict=True))[figure.measure]
     if anomalous.all() or not anomalous.any():
         kind = "normal" if anomalous.any() else "anomalous"

@@ -38,7 +38,7 @@ from offnote import __version__
 from offnote.config import RecordSet, Retrieve
 from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
-from offnote.files import replacing
+from offnote.files import nearest, replacing
 from offnote.logs import log, progress
 
 # Not loaded with the Snakefile, and so by every job: it takes 0.2 s.
@@ -650,8 +650,7 @@ def _size(path: Path) -> int:
 
 
 def _require_room(folder: Path, wanted: int, what: str) -> None:
-    place = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(nearest(folder)).free
     if wanted > free:
         raise InputError(
             f"{folder}: {what} need {_gigabytes(wanted)} and there are {_gigabytes(free)} free; make room, or name "

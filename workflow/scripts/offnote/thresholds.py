@@ -60,9 +60,7 @@ def conformal(held_out: FloatArray, rate: float) -> Threshold:
     if count == 0:
         return Threshold(math.nan, math.nan, 0)
     # Rounded, as 20 times 0.9 is a hair above 18 in binary.
-    place = min(count, math.ceil(round((count + 1) * (1.0 - rate), 9)))
-    if place < 1:
-        return Threshold(-math.inf, 1.0, count)
+    place = min(count, max(1, math.ceil(round((count + 1) * (1.0 - rate), 9))))
     return Threshold(float(np.sort(held_out)[place - 1]), (count + 1 - place) / (count + 1), count)
 
 
