@@ -13,7 +13,7 @@ import torch
 from offnote import cache, detectors
 from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
-from offnote.clips import Entry
+from offnote.clips import Entry, Excluded
 from offnote.config import Training, Window
 from offnote.detectors import AutoencoderDetector, fit_scope, load_detector, read_card
 from offnote.errors import InputError
@@ -183,6 +183,26 @@ def test_what_cannot_be_trained_on_is_refused(
     with pytest.raises(InputError, match=message):
         fit(caches(tmp_path), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_scope_whose_training_clips_are_all_excluded_has_a_model_that_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "fan" / "id_00.h5"
+    clips = [CachedClip(Entry("a.wav", "test"), "", 0, np.zeros((9, MELS), np.float32))]
+    cache.write(path, [Excluded(Entry("b.wav", "train"), "silent"), *clips], SETTINGS, n_mels=MELS)
+    directory = fit([path], tmp_path / "model", broken_clips="exclude")
+    assert read_card(directory).status == "no usable training clips"
+    assert (directory / "loss.csv").read_text() == "epoch,loss,validation_loss\n"
+    with pytest.raises(InputError, match="no training clip can be used"):
+        fit([path], tmp_path / "other")
+
+
+def test_clips_are_held_out_among_those_that_can_be_used(tmp_path: Path) -> None:
+    long, short = (np.zeros((frames, MELS), np.float32) for frames in (9, 2))
+    path = tmp_path / "fan" / "id_00.h5"
+    clips = [CachedClip(Entry(f"{n}.wav", "train"), "", 0, long if n < 2 else short) for n in range(20)]
+    cache.write(path, clips, SETTINGS, n_mels=MELS)
+    held_out = read_card(fit([path], tmp_path / "model", broken_clips="exclude")).held_out
+    assert [clip.path in ("0.wav", "1.wav") for clip in held_out] == [True]
 
 
 def _edit(change: dict[str, Any]) -> Callable[[Path], None]:

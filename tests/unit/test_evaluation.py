@@ -474,6 +474,21 @@ def test_a_machine_whose_test_clips_are_all_excluded_says_so(run: Run) -> None:
     assert "| fan/id_00 | all test clips are excluded |" in run.summary()
 
 
+def test_a_machine_whose_scoring_had_nothing_to_go_by_has_that_status_and_its_test_clips_are_counted(run: Run) -> None:
+    broken = Excluded(Entry(run.add("fan/id_00", LABELLED)[0].name, "train"), "silent")
+    for path in run.add("pump/id_00", LABELLED):
+        path.write_text("path,split\n")
+        path.with_suffix(".json").write_text(
+            json.dumps({"status": "no usable training clips", "excluded": excluded_rows([broken])})
+        )
+    found = run.evaluate(broken_clips="exclude")
+    pump = [row for row in found["machines"] if row["machine_type"] == "pump"]
+    assert [(row["status"], row["trial"], row["auc"]) for row in pump] == [("no usable training clips", "", "")]
+    assert int(pump[0]["normal"]) + int(pump[0]["anomaly"]) == len(LABELLED)
+    assert [row["reason"] for row in found["excluded"]] == ["silent"]
+    assert {row["machine_type"] for row in found["clips"]} == {"fan"}
+
+
 def test_an_excluded_slice_leaves_its_recording_its_other_slices(run: Run) -> None:
     first, second, third = slices("a.wav", 3)
     sliced_run(run, [Clip("a.wav", "fan", "id_00", "test", "")], [first, third])

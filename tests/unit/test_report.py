@@ -104,10 +104,17 @@ def test_without_both_classes_the_roc_figure_says_why(tmp_path: Path, labels: li
     assert "held out 4 clips" in texts["histogram"]
 
 
-def test_scores_without_a_training_of_their_own(tmp_path: Path) -> None:
+def test_a_machine_without_scores_has_figures_that_say_why(tmp_path: Path) -> None:
     machine = Machine(tmp_path, LABELLED)
-    machine.losses = []
-    assert "no training to show" in machine.draw()["loss"]
+    for path in machine.losses:
+        path.write_text("epoch,loss,validation_loss\n")
+    for path in machine.scores:
+        path.write_text("path,split\n")
+        path.with_suffix(".json").write_text('{"status": "no usable training clips", "excluded": []}')
+    texts = machine.draw()
+    assert "no training to show" in texts["loss"]
+    assert "no score to show: no usable training clips" in texts["roc"]
+    assert "no score to show: no usable training clips" in texts["histogram"]
 
 
 def test_a_single_trial_without_held_out_clips_has_one_curve(tmp_path: Path) -> None:
@@ -125,7 +132,7 @@ def test_a_single_trial_without_held_out_clips_has_one_curve(tmp_path: Path) -> 
         ("epoch,loss\n1,2.0\n", "not a table of epoch, loss"),
         ("epoch,loss,validation_loss\n1,much,\n", "not a table of epoch, loss"),
         ("epoch,loss,validation_loss\n1\n", "not a table of epoch, loss"),
-        ("epoch,loss,validation_loss\n", "no epoch"),
+        ("", "not a table of epoch, loss"),
         (None, "cannot be read"),
     ],
 )

@@ -124,9 +124,27 @@ def test_a_clip_shorter_than_a_window_is_excluded_and_so_is_what_the_cache_lacks
     table = score(more, model, tmp_path / "more.csv", "exclude")
     assert table.clips() == whole.clips()
     assert table.statistics["mean"].tobytes() == whole.statistics["mean"].tobytes()
-    listed = scores.read_excluded(tmp_path / "more.csv")
+    listed = scores.read_outcome(tmp_path / "more.csv").excluded
     assert [clip.entry.path for clip in listed] == ["silent.wav", "short.wav"]
     assert listed[1].reason.startswith("2 frames are less than one context window of 3")
+
+
+def test_a_machine_of_excluded_clips_alone_has_an_empty_score_file_that_says_why(tmp_path: Path, model: Path) -> None:
+    broken = [Excluded(Entry("silent.wav", "test"), "silent"), Excluded(Entry("cut.wav", "train"), "cut short")]
+    cache.write(tmp_path / "fan" / "broken.h5", broken, SETTINGS, n_mels=MELS)
+    score_machine(
+        tmp_path / "fan" / "broken.h5",
+        model,
+        tmp_path / "scores.csv",
+        sidecar=tmp_path / "scores.json",
+        quantiles=[0.9],
+        threads=1,
+        device="cpu",
+        require_gpu=False,
+        broken_clips="exclude",
+    )
+    assert (tmp_path / "scores.csv").read_text() == "path,split\n"
+    assert scores.read_outcome(tmp_path / "scores.csv") == scores.Outcome("no usable clips", broken)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,21 +51,26 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
+def record(flow: Workflow, machines: Iterable[str]) -> None:
+    """Write the clips of some rotors, all alike, and the sheet that lists them."""
+    rows = [HEADER]
+    for machine in machines:
+        for path in planned_paths(CLIPS, "rotor", "id_00"):
+            name = f"recordings/{machine}/{path.partition('/')[2]}"
+            (flow.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            soundfile.write(flow.folder / name, synthesise_clip(path, CLIPS), RATE, subtype="PCM_16")
+            label = "anomaly" if "anomaly" in path else "normal"
+            rows.append(f"{name}\trotor\t{machine}\t{'train' if '/train/' in path else 'test'}\t{label}")
+    (flow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Return a folder with a sheet of machines: one sound, and one for each fault with one broken test clip."""
     flow = Workflow(tmp_path_factory.mktemp("broken"))
-    rows = [HEADER]
-    for fault in ["none", *FAULTS]:
-        for path in planned_paths(CLIPS, "rotor", "id_00"):
-            name = f"recordings/{fault}/{path.partition('/')[2]}"
-            (flow.folder / name).parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(flow.folder / name, synthesise_clip(path, CLIPS), RATE, subtype="PCM_16")
-            label = "anomaly" if "anomaly" in path else "normal"
-            rows.append(f"{name}\trotor\t{fault}\t{'train' if '/train/' in path else 'test'}\t{label}")
-        if fault != "none":
-            FAULTS[fault][0](victim(flow, fault))
-    (flow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    record(flow, ["none", *FAULTS])
+    for fault, (breaks, _) in FAULTS.items():
+        breaks(victim(flow, fault))
     return flow
 
 
@@ -149,6 +155,26 @@ def test_excluded_clips_are_listed_counted_and_never_scored(broken: Workflow, we
         missing = str(victim(broken, fault)).rpartition(fault)[2]
         assert names == {row["path"].partition("none")[2] for row in whole} - {missing}
         assert all(float(row["mean"]) > 0 for row in scored)
+
+
+def test_a_machine_without_a_usable_clip_gets_a_status_and_holds_up_no_other(workflow: Workflow) -> None:
+    record(workflow, ["none", "untrained", "nothing"])
+    for broken in ("untrained/train/*", "nothing/*/*"):
+        for path in workflow.folder.glob(f"recordings/{broken}"):
+            path.write_bytes(b"")
+    screen = workflow.finish(settings(workflow, "exclude"))
+    machines = {row["machine_id"]: row for row in workflow.rows("broken/tables/machines.csv") if row["trial"] != "0"}
+    statuses = {"none": "ok", "untrained": "no usable training clips", "nothing": "no usable training clips"}
+    assert {name: row["status"] for name, row in machines.items()} == statuses
+    assert (machines["none"]["auc"] != "", machines["untrained"]["auc"], machines["nothing"]["auc"]) == (True, "", "")
+    assert (machines["untrained"]["normal"], machines["untrained"]["anomaly"]) == ("2", "2")
+    excluded = Counter((row["machine_id"], row["split"]) for row in workflow.rows("broken/tables/excluded.csv"))
+    assert excluded == {("untrained", "train"): 4, ("nothing", "train"): 4, ("nothing", "test"): 4}
+    assert {row["machine_id"] for row in workflow.rows("broken/tables/clips.csv")} == {"none"}
+    assert "| rotor/untrained | no usable training clips | 2 | 2 | 0 |" in screen
+    figure = (workflow.folder / "results/broken/report/rotor/untrained/histogram.svg").read_text(encoding="utf-8")
+    assert "no usable training clips" in figure
+    assert "Nothing to be done" in workflow.finish(settings(workflow, "exclude"))
 
 
 def test_stopping_again_refuses_tables_that_lack_a_clip(broken: Workflow, went_on: str) -> None:

@@ -39,7 +39,7 @@ from offnote.logs import log
 from offnote.mahalanobis import Distances, residual_covariances, residuals
 from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
-from offnote.scores import statistics
+from offnote.scores import NOTHING_TO_TRAIN_ON, statistics
 from offnote.training import ClipReference, History, fit, held_out, start, window_sources
 from offnote.windows import context_windows
 
@@ -88,6 +88,7 @@ class Card(Section):
     loss: float | None = None
     validation_loss: float | None = None
     weights_sha256: str = ""
+    status: str = Field("", description="Why there is no detector, in the words of the tables; empty where there is.")
 
 
 @dataclass(frozen=True)
@@ -218,18 +219,7 @@ class AutoencoderDetector:
 
     def save(self, directory: Path) -> None:
         """Write ``model.safetensors`` and ``model.json``, and ``loss.csv`` right after a fit."""
-        weights = _weights(self.network, self.covariances)
-        with replacing(directory / "model.safetensors") as temporary:
-            temporary.write_bytes(weights)
-        card = self.card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
-        text = json.dumps(
-            card.model_dump(mode="json", exclude={"training": {"trials"}}),
-            indent=2,
-            ensure_ascii=False,
-            allow_nan=False,
-        )
-        with replacing(directory / "model.json") as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        _save(directory, self.card, _weights(self.network, self.covariances))
         if self.history.loss:
             _write_losses(directory / "loss.csv", self.history)
 
@@ -287,6 +277,9 @@ def fit_scope(
 ) -> Checkpoint:
     """Fit the detector of one scope and trial, and write its files.
 
+    Where broken clips are excluded and no training clip is left, ``model.json`` says so, and the others are empty: the
+    machines of the scope stand in the tables with that status, and hold up no other.
+
     Parameters
     ----------
     caches : sequence of Path
@@ -299,7 +292,7 @@ def fit_scope(
         What the random numbers are derived from. The clips held out of a machine depend on the machine's name in
         place of the scope's, so that models of one machine, its type and the set hold out the same.
     device, require_gpu, broken_clips
-        As in the configuration. A broken clip is, here, one shorter than a context window.
+        As in the configuration. A clip shorter than a context window is broken too.
     checkpoints : Path, optional
         A folder for checkpoints; a fit that was killed goes on from its last one.
     checkpoint_seconds : float
@@ -338,6 +331,11 @@ def fit_scope(
             versions=versions(),
         )
         checkpoint = Checkpoint(_checkpoint_path(checkpoints, card, caches, code), checkpoint_seconds)
+        if not clips.fitted:
+            log.warning("%s: %s", scope, NOTHING_TO_TRAIN_ON)
+            _save(directory, card.model_copy(update={"status": NOTHING_TO_TRAIN_ON}), safetensors.torch.save({}))
+            _write_losses(directory / "loss.csv", History())
+            return checkpoint
         DETECTORS[model.detector].fit(clips, card, chosen_device, checkpoint).save(directory)
     return checkpoint
 
@@ -426,17 +424,16 @@ def _normal_clips(
         if cache.n_mels != caches[0].n_mels:
             raise InputError(f"{cache.path}: {cache.n_mels} mel bands, and {caches[0].path} has {caches[0].n_mels}")
         machine = f"{cache.path.parent.name}/{cache.path.stem}"
-        chosen = set(held_out(cache.entries, fraction, derive_seed(seed, trial, machine)))
-        for clip, entry in enumerate(cache.entries):
-            if entry.split == "train" and not why_too_short(cache, clip, size, broken_clips):
-                (unseen if clip in chosen else fitted).append((number, clip))
-    if not fitted:
+        training = [clip for clip, entry in enumerate(cache.entries) if entry.split == "train"]
+        usable = [clip for clip in training if not why_too_short(cache, clip, size, broken_clips)]
+        chosen = held_out([cache.entries[clip] for clip in usable], fraction, derive_seed(seed, trial, machine))
+        unseen += [(number, usable[place]) for place in chosen]
+        fitted += [(number, clip) for place, clip in enumerate(usable) if place not in chosen]
+    if not fitted and broken_clips == "stop":
         machines = ", ".join(f'"!{cache.path.parent.name}/{cache.path.stem}"' for cache in caches)
-        broken = [f"{clip.entry}: {clip.reason}" for cache in caches for clip in cache.excluded]
-        why = f" ({len(broken)} broken clips; the first is {broken[0]})" if broken else ""
         raise InputError(
-            f"{scope}: no training clip can be used{why}. Mend them, or leave the machine out: "
-            f"dataset.machines: [{machines}]"
+            f"{scope}: no training clip can be used, as where a gate leaves out all of them; change that, or leave the "
+            f"machine out: dataset.machines: [{machines}]"
         )
     return NormalClips(caches, fitted, unseen)
 
@@ -458,6 +455,17 @@ def _with_outcome(card: Card, network: Autoencoder, history: History) -> Card:
         "validation_loss": None if math.isnan(validation_loss) else validation_loss,
     }
     return card.model_copy(update=outcome)
+
+
+def _save(directory: Path, card: Card, weights: bytes) -> None:
+    with replacing(directory / "model.safetensors") as temporary:
+        temporary.write_bytes(weights)
+    card = card.model_copy(update={"weights_sha256": hashlib.sha256(weights).hexdigest()})
+    content = card.model_dump(mode="json", exclude={"training": {"trials"}})
+    with replacing(directory / "model.json") as temporary:
+        temporary.write_text(
+            json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8"
+        )
 
 
 def _weights(network: Autoencoder, covariances: Tensor | None) -> bytes:

@@ -25,7 +25,7 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
 from offnote.provenance import derive_seed
-from offnote.scores import Key, ScoreTable, name_clip
+from offnote.scores import Key, Outcome, ScoreTable, name_clip
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
 from offnote.thresholds import Threshold
 
@@ -93,8 +93,6 @@ class LabelledScores:
         Scores of the training clips that the model did not and did see.
     unscored : list of str
         Recordings that were cut into slices and of which none was left, as where the machine was off throughout.
-    excluded : list of (Excluded, str)
-        The broken clips that have no score, each with its label, which only a test clip's row tells.
     """
 
     clips: list[Key]
@@ -104,7 +102,6 @@ class LabelledScores:
     held_out: list[FloatArray]
     train: list[FloatArray]
     unscored: list[str]
-    excluded: list[tuple[Excluded, str]]
 
     def of(self, label: str) -> FloatArray:
         """Return the scores of the test clips with this label, (trials, clips)."""
@@ -142,9 +139,11 @@ class MachineResult:
     machine : MachineScores
     status : str
         ``ok``, ``no labels``, ``one class only``, ``no test clips``, ``all test clips are excluded``, or
-        why there are no scores.
+        why there are no scores: ``no training clips``, ``no usable training clips``, ``no usable clips``.
     counts : mapping of str to int
         Test clips that are ``normal``, ``anomaly`` and ``unlabelled``.
+    excluded : sequence of (Excluded, str)
+        The broken clips that have no score, each with its label, which only a test clip's row tells.
     joined : LabelledScores or None
         None for a machine without scores.
     trials : list of (float, float)
@@ -158,6 +157,7 @@ class MachineResult:
     machine: MachineScores
     status: str
     counts: Mapping[str, int]
+    excluded: Sequence[tuple[Excluded, str]] = ()
     joined: LabelledScores | None = None
     trials: Sequence[tuple[float, float]] = ()
     areas: Areas | None = None
@@ -259,19 +259,22 @@ def _test_clips(clips: Path) -> dict[Machine, list[Clip]]:
 
 def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Evaluate) -> MachineResult:
     """Evaluate one machine by its test clips in the clip list; errors are those of :func:`evaluate`."""
-    if machine.status:
-        return MachineResult(machine, machine.status, _counts(row.label for row in listed))
+    outcome = scores.read_outcome(machine.scores[0]) if machine.scores else Outcome()
+    rows = _Rows(listed)
+    excluded = [(clip, rows.label(clip)) for clip in outcome.excluded]
+    if status := machine.status or outcome.status:
+        return MachineResult(machine, status, _counts(row.label for row in listed), excluded)
     joined = join(machine, listed, settings.aggregator)
     chosen = _thresholds(joined, settings)
     counts = _counts(joined.labels.tolist())
-    status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in joined.excluded))
+    status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in excluded))
     if status != "ok":
-        return MachineResult(machine, status, counts, joined, thresholds=chosen)
+        return MachineResult(machine, status, counts, excluded, joined, thresholds=chosen)
     trials = _trial_areas(joined, settings.max_fpr)
     seed = derive_seed(settings.seed, 0, machine.name)
     samples = metrics.bootstrap(joined.of("normal"), joined.of("anomaly"), settings.resamples, settings.max_fpr, seed)
     areas = Areas(np.mean(trials, axis=0), np.array(samples))
-    return MachineResult(machine, status, counts, joined, trials, areas, chosen)
+    return MachineResult(machine, status, counts, excluded, joined, trials, areas, chosen)
 
 
 def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> LabelledScores:
@@ -296,10 +299,8 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     clips = sorted(trials[0], key=_sortable)
     for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
         _require_same_clips(machine.scores[0], trials[0], path, trial)
-    excluded = scores.read_excluded(machine.scores[0])
-    matched, unscored, excluded_labels = _rows_of(
-        machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all()
-    )
+    excluded = scores.read_outcome(machine.scores[0]).excluded
+    matched, unscored = _rows_of(machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all())
     splits = {
         name: [column[table.split == name] for table, column in zip(tables, columns, strict=True)]
         for name in ("validation", "train")
@@ -312,7 +313,6 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
         held_out=splits["validation"],
         train=splits["train"],
         unscored=unscored,
-        excluded=list(zip(excluded, excluded_labels, strict=True)),
     )
 
 
@@ -342,25 +342,17 @@ def _rows_of(
     listed: Sequence[Clip],
     *,
     sliced: bool,
-) -> tuple[list[Clip], list[str], list[str]]:
-    """Return rows of the scored clips, recordings that were cut into no slice at all, and labels of excluded clips."""
-    exact = {(row.path, row.start, row.end): row for row in listed}
-    of_file: dict[str, list[Clip]] = defaultdict(list)
-    for row in listed:
-        of_file[row.path].append(row)
-
-    def row_of(clip: Key) -> Clip | None:
-        return exact.get(clip) or _row_around(clip, of_file[clip[0]])
-
-    matched = [row_of(clip) for clip in clips]
+) -> tuple[list[Clip], list[str]]:
+    """Return the rows of the scored clips, and the recordings that were cut into no slice at all."""
+    rows = _Rows(listed)
+    matched = [rows.of(clip) for clip in clips]
     for clip, found in zip(clips, matched, strict=True):
         if found is None:
             raise InputError(
                 f"{machine.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
                 f"of {machine.name} for it; add the row, or score the machine again."
             )
-    without_score = [row_of((entry.path, entry.start, entry.end)) for entry in (clip.entry for clip in excluded)]
-    used = {*matched, *without_score}
+    used = {*matched, *(rows.of_excluded(clip) for clip in excluded)}
     unscored = [row for row in listed if row not in used]
     for row in unscored:
         if row.start is not None or not sliced:
@@ -373,8 +365,30 @@ def _rows_of(
     return (
         [row for row in matched if row is not None],
         sorted(row.path for row in unscored),
-        ["" if row is None else row.label for row in without_score],
     )
+
+
+class _Rows:
+    """The rows of a machine in the clip list, found by clip."""
+
+    def __init__(self, listed: Sequence[Clip]) -> None:
+        self._exact = {(row.path, row.start, row.end): row for row in listed}
+        self._of_file: dict[str, list[Clip]] = defaultdict(list)
+        for row in listed:
+            self._of_file[row.path].append(row)
+
+    def of(self, clip: Key) -> Clip | None:
+        """Return the row of a clip, or the row of the recording that it is a slice of."""
+        return self._exact.get(clip) or _row_around(clip, self._of_file[clip[0]])
+
+    def of_excluded(self, clip: Excluded) -> Clip | None:
+        """Return the row of a clip without a score; None for one that is no test clip."""
+        return self.of((clip.entry.path, clip.entry.start, clip.entry.end))
+
+    def label(self, clip: Excluded) -> str:
+        """Return the label of a clip without a score; empty where it is no test clip."""
+        row = self.of_excluded(clip)
+        return "" if row is None else row.label
 
 
 def _row_around(clip: Key, rows: Sequence[Clip]) -> Clip | None:
@@ -515,7 +529,7 @@ def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
 
 def _excluded_rows(result: MachineResult) -> Iterator[Row]:
     names = result.machine.machine._asdict()
-    for clip, label in result.joined.excluded if result.joined else []:
+    for clip, label in result.excluded:
         place = {name: getattr(clip.entry, name) for name in ("path", "start", "end", "split")}
         yield {**names, **place, "label": label, "reason": clip.reason}
 

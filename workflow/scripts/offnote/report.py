@@ -123,21 +123,17 @@ def read_losses(path: Path) -> Losses:
     Raises
     ------
     InputError
-        If the file cannot be read, lacks a column or an epoch, or holds something else than numbers.
+        If the file cannot be read, lacks a column, or holds something else than numbers.
     """
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        columns = [
-            [float(row[name]) if row[name] != "" else math.nan for row in rows]
-            for name in ("epoch", "loss", "validation_loss")
-        ]
+            header, *rows = csv.reader(file)
+        places = [header.index(name) for name in ("epoch", "loss", "validation_loss")]
+        columns = [[float(row[place]) if row[place] != "" else math.nan for row in rows] for place in places]
     except OSError as error:
         raise InputError(f"{path}: the training losses cannot be read: {error.strerror}.") from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (ValueError, IndexError) as error:
         raise InputError(f"{path}: this is not a table of epoch, loss and validation_loss; train again.") from error
-    if not rows:
-        raise InputError(f"{path}: there is no epoch in this file; train again.")
     return Losses(*(np.array(column) for column in columns))
 
 
@@ -151,7 +147,7 @@ def draw_roc(figure: Figure, result: MachineResult, settings: Evaluate) -> None:
     axes.set(title=f"{result.machine.name}: ROC", xlim=(0, 1), ylim=(0, 1.01))
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if result.joined is None or result.areas is None:
-        _say_instead(axes, _why_no_roc(result))
+        _say_instead(axes, _why_no_roc(result) if result.joined else _why_no_scores(result))
         return
     cells = result.areas.cells(settings.confidence)
     curves = _roc_curves(result.joined)
@@ -180,7 +176,7 @@ def draw_histogram(figure: Figure, result: MachineResult, settings: Evaluate) ->
     axes.set_title(f"{result.machine.name}: scores")
     groups = _score_groups(result.joined) if result.joined is not None else []
     if not groups:
-        _say_instead(axes, f"There is no score to show: {result.status}.")
+        _say_instead(axes, _why_no_scores(result))
         return
     edges, scale = _bins(np.concatenate([group.scores for group in groups]))
     shares = [np.histogram(group.scores, edges)[0] / len(group.scores) for group in groups]
@@ -201,8 +197,8 @@ def draw_losses(figure: Figure, name: str, losses: Sequence[Losses]) -> None:
     """Draw the training and validation losses of every trial, on a logarithmic axis."""
     axes = figure.add_subplot()
     axes.set(title=f"{name}: training", xlabel="epoch", ylabel="loss")
-    if not losses:
-        _say_instead(axes, "There is no training to show:\nthese scores were made from other scores.")
+    if not any(len(trial.epochs) for trial in losses):
+        _say_instead(axes, "There is no training to show.")
         return
     for number, trial in enumerate(losses):
         labels = ("training", "held-out clips") if number == 0 else (None, None)
@@ -283,6 +279,10 @@ def _roc_curves(joined: LabelledScores) -> list[Curve]:
     known = joined.labels != ""
     anomalous = joined.labels[known] == "anomaly"
     return [metrics.roc(anomalous, trial) for trial in joined.test[:, known]]
+
+
+def _why_no_scores(result: MachineResult) -> str:
+    return f"There is no score to show: {result.status}."
 
 
 def _why_no_roc(result: MachineResult) -> str:

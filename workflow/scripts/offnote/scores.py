@@ -21,6 +21,12 @@ from offnote.clips import Entry, Excluded
 from offnote.errors import InputError
 from offnote.files import replacing
 
+NOTHING_TO_TRAIN_ON = "no usable training clips"
+"""Status of a machine, beside those known when the Snakefile is read: its training clips are broken, and excluded."""
+
+NOTHING_TO_SCORE = "no usable clips"
+"""Status of a machine whose clips are all broken, and excluded, though others of its scope could be trained on."""
+
 SPLITS = ("train", "validation", "test", "supplemental")
 
 Key = tuple[str, float | None, float | None]
@@ -147,8 +153,16 @@ def excluded_rows(excluded: Sequence[Excluded]) -> list[dict[str, Any]]:
     return [asdict(clip.entry) | {"reason": clip.reason} for clip in excluded]
 
 
-def read_excluded(path: Path) -> list[Excluded]:
-    """Read from the JSON file beside the score file `path` which clips have no score, and why; without one, none.
+@dataclass(frozen=True)
+class Outcome:
+    """What the JSON file beside a score file says of the table: why there is none, and which clips are not in it."""
+
+    status: str = ""
+    excluded: Sequence[Excluded] = ()
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read the JSON file beside the score file `path`; without one, nothing is wrong and no clip excluded.
 
     Raises
     ------
@@ -157,11 +171,14 @@ def read_excluded(path: Path) -> list[Excluded]:
     """
     beside = path.with_suffix(".json")
     if not beside.exists():
-        return []
+        return Outcome()
     try:
-        rows = json.loads(beside.read_text(encoding="utf-8"))["excluded"]
-        return [Excluded(reason=row.pop("reason"), entry=Entry(**row)) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        about = json.loads(beside.read_text(encoding="utf-8"))
+        return Outcome(
+            about.get("status", ""),
+            [Excluded(reason=row.pop("reason"), entry=Entry(**row)) for row in about["excluded"]],
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{beside}: it must tell which clips have no score; score the machine again.") from error
 
 

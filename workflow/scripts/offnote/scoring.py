@@ -14,15 +14,16 @@ from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
 from offnote.clips import Excluded
 from offnote.config import BrokenClips
-from offnote.detectors import Card, Detector, load_detector, why_too_short
+from offnote.detectors import Card, Detector, load_detector, read_card, why_too_short
 from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
 from offnote.files import replacing
-from offnote.logs import progress
+from offnote.logs import log, progress
 from offnote.provenance import versions
-from offnote.scores import Key, ScoreTable, excluded_rows, write
+from offnote.scores import NOTHING_TO_SCORE, Key, ScoreTable, excluded_rows, write
 
 CLIPS_PER_READ = 32
+EMPTY = ScoreTable(*(np.array([], dtype=np.str_),) * 2, *(np.array([], dtype=np.float64),) * 2, statistics={})
 
 
 def score_machine(
@@ -38,6 +39,9 @@ def score_machine(
     broken_clips: BrokenClips = "stop",
 ) -> None:
     """Score every clip of a machine, in the cache's order.
+
+    Where broken clips are excluded and none is left to train on or to score, the score file is empty, and the JSON file
+    beside it says why.
 
     Parameters
     ----------
@@ -65,20 +69,27 @@ def score_machine(
     """
     set_threads(threads)
     chosen_device = choose(device, require_gpu)
-    detector = load_detector(model_directory, chosen_device)
+    card = read_card(model_directory)
     with read_cache(cache) as features:
-        _check_features(features, detector.card)
-        size = detector.card.window.frames
-        too_short = {clip: why_too_short(features, clip, size, broken_clips) for clip in range(len(features))}
+        _check_features(features, card)
+        too_short = {
+            clip: why_too_short(features, clip, card.window.frames, broken_clips) for clip in range(len(features))
+        }
         usable = [clip for clip, reason in too_short.items() if not reason]
-        write(output, _score(detector, features, usable, quantiles))
+        status = card.status or ("" if usable else NOTHING_TO_SCORE)
+        if status:
+            log.warning("%s: %s", features.path, status)
+            write(output, EMPTY)
+        else:
+            write(output, _score(load_detector(model_directory, chosen_device), features, usable, quantiles))
         excluded = [Excluded(features.entries[clip], reason) for clip, reason in too_short.items() if reason]
         about = {
             "format": "offnote-scores",
             "format_version": 1,
-            "model": detector.card.weights_sha256,
-            "scope": detector.card.scope,
-            "trial": detector.card.trial,
+            "model": card.weights_sha256,
+            "scope": card.scope,
+            "trial": card.trial,
+            "status": status,
             "inputs_sha256": features.inputs_sha256,
             "excluded": excluded_rows([*features.excluded, *excluded]),
             "device": describe(chosen_device),
@@ -97,8 +108,6 @@ def _check_features(features: FeatureCache, card: Card) -> None:
 
 
 def _score(detector: Detector, features: FeatureCache, clips: Sequence[int], quantiles: Sequence[float]) -> ScoreTable:
-    if not clips:
-        raise InputError(f"{features.path}: no clip is as long as one context window; set fewer window.frames")
     entries = [features.entries[clip] for clip in clips]
     frames_of_clips = progress(_frames(features, clips), len(clips), f"clips of {features.path.stem}")
     rows = [detector.score(frames, quantiles) for frames in frames_of_clips]
