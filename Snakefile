@@ -25,6 +25,7 @@ include: "workflow/rules/score.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/manifest.smk"
+include: "workflow/rules/submission.smk"
 
 
 localrules:

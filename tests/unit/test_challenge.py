@@ -286,7 +286,7 @@ def test_a_folder_without_scores_and_none_at_all(tmp_path: Path) -> None:
 
 
 def test_a_year_that_there_is_not() -> None:
-    with pytest.raises(InputError, match="--year 2019: there is no such year here; choose one of 2020, 2021"):
+    with pytest.raises(InputError, match="there is no year 2019 here; choose one of 2020, 2021"):
         load_challenge(2019)
 
 

@@ -143,7 +143,7 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"preset": "mimi"}, "preset: there is no 'mimi'; choose one of dcase2020"),
         ({"preset": ["mimii"]}, "preset: Input should be a valid string"),
         ({"sed": 1, "colour": "red"}, "colour: unknown key; the keys here are run, preset, seed"),
-        ({"colour": "red"}, "evaluate, jobs, retrieve, runs"),
+        ({"colour": "red"}, "retrieve, submission, runs"),
         ({"rnus": {"b": {}}}, "rnus: unknown key; did you mean 'runs'?"),
         ({"preset": "mimi", "training": {"epochs": 0}}, "training.epochs: "),
         ({"model": {"hidden": [64, 0, "a"]}}, "model.hidden[1]: Input should be greater than or equal to 1 (not 0)\n"),

@@ -681,7 +681,7 @@ def test_a_folder_that_is_none_of_a_submission(tmp_path: Path) -> None:
         check_submission(tmp_path, 2026)
     with pytest.raises(InputError, match=r"nowhere.zip: cannot be read \(No such file"):
         check_submission(tmp_path / "nowhere.zip", 2026)
-    with pytest.raises(InputError, match="--year 2019: there is no such year here"):
+    with pytest.raises(InputError, match="there is no year 2019 here"):
         check_submission(tmp_path, 2019)
 
 

@@ -361,9 +361,9 @@ def test_scores_that_are_written_can_be_evaluated(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("team", "changes", "message"),
     [
-        ({"lastname": "Nächster"}, {}, "'Nächster_Institute_task2' cannot name a submission; lastname and"),
-        ({"institute": "a/../b"}, {}, "cannot name a submission"),
-        ({"institute": ""}, {}, "cannot name a submission"),
+        ({"lastname": "Nächster"}, {}, "submission.lastname: is 'Nächster'; it is a part of the submission's name"),
+        ({"institute": "a/../b"}, {}, "submission.institute: is 'a/../b'"),
+        ({"institute": ""}, {}, "submission.institute: is not stated"),
         ({"front_and": "x"}, {}, "submission.front_and: there is no such key in 2025; did you mean 'front_end'?"),
         ({}, {"stated": {"lastname": "Other"}}, "submission.lastname: there is no such key in 2025"),
         ({}, {"stated": {"name": "A", "abbreviation": "A" * 11}}, "has 11 characters; 10 are allowed"),

@@ -9,6 +9,7 @@ from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
 from offnote.device import gpu_expected
 from offnote.errors import InputError
+from offnote.official import TABLES as OFFICIAL_FILES
 from offnote.provenance import PACKAGE, code_hash
 from offnote.retrieve import planned_archives, planned_folder
 
@@ -17,6 +18,8 @@ FEATURES = plan.FEATURES
 MODEL = "results/{run}/models/{machine_type}/{machine_id}/trial_{trial}"
 SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
+OFFICIAL = "results/{run}/official"
+SUBMISSION = "results/{run}/submission"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
 TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html"]
@@ -31,6 +34,8 @@ MODULES = {
     "evaluate": "evaluation",
     "figures": "report",
     "manifest": "manifest",
+    "official": "systems",
+    "submission": "systems",
 }
 ENVIRONMENT = "../../envs/offnote.yaml"
 
@@ -51,6 +56,7 @@ try:
         if not ARCHIVES or (workflow.is_main_process and "retrieve" not in sys.argv):
             raise
         RUNS = {}
+    SENT = plan.plan_submission(RUNS, asked="submission" in sys.argv) if RUNS else None
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""
     raise WorkflowError(f"{error}\nconfiguration: {name_files(CONFIGURATION)}{typed}") from None
@@ -105,6 +111,7 @@ def results_of(name):
         [f"{TABLES.format(run=name)}/{file}" for file in TABLE_FILES],
         [f"{FIGURES.format(run=name, **machine)}/{file}" for machine in machines for file in FIGURE_FILES],
         [f"results/{name}/{file}" for file in ("config.yaml", "manifest.json")],
+        [f"{OFFICIAL.format(run=name)}/{file}" for file in OFFICIAL_FILES if run.machines_of("development")],
     ]
 
 

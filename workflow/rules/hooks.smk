@@ -57,6 +57,11 @@ def show_summaries():
     if any(job.rule.name == "retrieve" for job in workflow.dag.jobs):
         print(f"Recordings: {RETRIEVED}; name this folder as dataset.path")
         return
+    if any(job.rule.name == "submission" for job in workflow.dag.jobs):
+        folder = Path(SUBMISSION.format(run=SHARED.run))
+        print(
+            f"Submission: {folder / SENT.files[0]}; what is still missing: offnote check-submission {folder} --year {SHARED.submission.year}"
+        )
     for name in RUNS:
         folder = Path("results", name)
         summary = folder / "tables" / "summary.md"

@@ -69,9 +69,8 @@ def score_inputs(known, machine):
     ]
 
 
-def evaluate_jobs(wildcards):
+def scores_of_machines(run):
     """Return every machine of a run with its score files, or with the reason why it has none."""
-    run = RUNS[wildcards.run]
     return [
         {
             **machine._asdict(),
@@ -80,6 +79,11 @@ def evaluate_jobs(wildcards):
         }
         for machine in run.machines
     ]
+
+
+def evaluate_jobs(wildcards):
+    """Return what a run's tables are made of."""
+    return scores_of_machines(RUNS[wildcards.run])
 
 
 def scores_of_machine(wildcards):
@@ -110,6 +114,40 @@ def manifest_inputs(wildcards):
         "models": [f"{folder}/{name}" for folder in models_of(run) for name in ("model.json", "model.safetensors")],
         "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
         "tables": rules.evaluate.output,
+    }
+
+
+def official_inputs(wildcards):
+    """Return the files that the official figures of a run are made from: those of the development set."""
+    run = RUNS[wildcards.run]
+    stems = [stem for machine in run.machines_of("development") for stem in scores_of(run, machine)]
+    return {
+        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
+        "clips": CLIPS.format(dataset=run.settings.dataset.name),
+    }
+
+
+def scored_run(run):
+    """Return what is told of a run to those who judge or send it: settings that matter there, machines and files."""
+    return {
+        "settings": run.settings.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+        "machines": scores_of_machines(run),
+        "clips": CLIPS.format(dataset=run.settings.dataset.name),
+        "models": models_of(run),
+        "caches": [cache_of(run, machine) for machine in run.machines_of("evaluation")],
+    }
+
+
+def submission_inputs(runs):
+    """Return the files that a submission is made from."""
+    stems = [stem for run in runs for machine in run.scored_machines for stem in scores_of(run, machine)]
+    return {
+        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
+        "clips": [CLIPS.format(dataset=run.settings.dataset.name) for run in runs],
+        "models": [f"{folder}/model.json" for run in runs for folder in models_of(run)],
+        "caches": [cache_of(run, machine) for run in runs for machine in run.machines_of("evaluation")],
+        "manifests": [f"results/{run.settings.run}/manifest.json" for run in runs],
+        "official": [f"{OFFICIAL.format(run=run.settings.run)}/{file}" for run in runs for file in OFFICIAL_FILES],
     }
 
 

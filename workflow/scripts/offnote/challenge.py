@@ -179,6 +179,8 @@ class Challenge(_Described):
         The figures of each section by name, in the order of their columns.
     official_score
         None where the year has none for a single system.
+    first_shot
+        Machine types of the evaluation set are new, and no setting may be tuned for one of them: all need the same.
     machines
         The machine IDs of each machine type, by set (development, evaluation).
     package
@@ -202,6 +204,7 @@ class Challenge(_Described):
     max_fpr: float
     figures: dict[str, Figure]
     official_score: OfficialScore | None = None
+    first_shot: bool = False
     machines: dict[str, dict[str, tuple[str, ...]]] = {}
     package: Package | None = None
 
@@ -238,6 +241,10 @@ class Challenge(_Described):
         types = self.machines.get("evaluation", {})
         machines = [Machine(name, machine_id) for name, ids in types.items() for machine_id in ids]
         return sorted((part for machine in machines for part in self.files_of(machine)), key=lambda part: part.order)
+
+    def holds(self, kind: str, machine: Machine) -> bool:
+        """Tell whether a machine is of the ``development`` or the ``evaluation`` set."""
+        return machine.machine_id in self.machines.get(kind, {}).get(machine.machine_type, ())
 
     def of_the_year(self, keys: Mapping[str, Key]) -> dict[str, Key]:
         """Return those keys of ``meta.yaml`` that the year has."""
@@ -335,7 +342,7 @@ def load_challenge(year: int) -> Challenge:
     ('auc', 'pauc')
     """
     if year not in years():
-        raise InputError(f"--year {year}: there is no such year here; choose one of {', '.join(map(str, years()))}")
+        raise InputError(f"there is no year {year} here; choose one of {', '.join(map(str, years()))}")
     path = LAYOUTS / f"dcase{year}.yaml"
     machines = yaml.safe_load(path.read_text(encoding="utf-8")).get("machines", {})
     try:

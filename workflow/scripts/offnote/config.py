@@ -331,6 +331,42 @@ class Retrieve(Section):
     tries: Positive = Field(8, description="Tries in a row that bring nothing new before a download is given up.")
 
 
+class Submission(Section):
+    """DCASE Task 2: the official figures of a run, and what `snakemake submission` sends.
+
+    `year`, `systems`, `lastname`, `institute` and `authors` are said once for all runs; the others may differ.
+    """
+
+    year: int | None = Field(
+        None,
+        description="The challenge's year, 2020 or later: the run is judged as its evaluators do. Empty: neither "
+        "official figures nor a submission.",
+    )
+    systems: Annotated[list[FreeName], Field(min_length=1, max_length=4)] | None = Field(
+        None, description="The runs that are sent, up to four, in the order of their numbers. Empty: every run."
+    )
+    trial: Annotated[int, Field(ge=0)] | Literal["mean"] = Field(
+        "mean", description="Whose scores are sent: those of one trial, counted from 0, or the `mean` over all trials."
+    )
+    lastname: str | None = Field(None, description="Last name of the corresponding author, in the folder's name.")
+    institute: str | None = Field(None, description="Short name of the institute, in the folder's name.")
+    authors: list[dict[str, Any]] | None = Field(
+        None,
+        description="A list, each with `lastname`, `firstname`, `email` and `affiliation` (`institution`, `location`, "
+        "perhaps `department`), and one with `corresponding: true`.",
+    )
+    name: str | None = Field(None, description="Name of the system.")
+    abbreviation: str | None = Field(None, description="The same in at most ten characters.")
+    technical_report: str | None = Field(None, description="A PDF file. Empty: it is added later.")
+    source_code: str | None = Field(None, description="Address of the code.")
+    external_datasets: list[dict[str, Any]] | None = Field(
+        None, description="Data of others that were used, a list, each with `name` and `url`."
+    )
+    description: dict[str, Any] = Field(
+        {}, description="Keys of `system.description` in `meta.yaml` that are to say something else than is filled in."
+    )
+
+
 class Settings(Section):
     """Everything a run does, said in full."""
 
@@ -354,6 +390,7 @@ class Settings(Section):
     evaluate: Evaluate = Evaluate()
     jobs: Jobs = Jobs()
     retrieve: Retrieve = Retrieve()
+    submission: Submission = Submission()
 
     @model_validator(mode="after")
     def _check_what_belongs_together(self) -> Self:
@@ -366,6 +403,10 @@ class Settings(Section):
             raise ValueError("device is 'cpu' and require_gpu is true: set one of the two")
         if self.slice.length is None and (self.slice.hop is not None or self.gate.level is not None):
             raise ValueError("slice.hop and gate.level shape slices: set slice.length too")
+        if isinstance(self.submission.trial, int) and self.submission.trial >= self.training.trials:
+            raise ValueError(
+                f"submission.trial is {self.submission.trial}, and training.trials is {self.training.trials}"
+            )
         return self
 
 

@@ -265,7 +265,7 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
     if status := machine.status or outcome.status:
         return MachineResult(machine, status, _counts(row.label for row in listed), excluded)
     joined = join(machine, listed, settings.aggregator)
-    chosen = _thresholds(joined, settings)
+    chosen = choose_thresholds(joined, settings)
     counts = _counts(joined.labels.tolist())
     status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in excluded))
     if status != "ok":
@@ -428,7 +428,7 @@ def _trial_areas(joined: LabelledScores, max_fpr: float) -> list[tuple[float, fl
     return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in joined.test[:, known]]
 
 
-def _thresholds(joined: LabelledScores, settings: Evaluate) -> list[Threshold]:
+def choose_thresholds(joined: LabelledScores, settings: Evaluate) -> list[Threshold]:
     """Choose the threshold of each trial, without a look at the test clips."""
     if settings.threshold == "gamma":
         return [thresholds.gamma(train, settings.false_alarm_rate) for train in joined.train]

@@ -101,19 +101,36 @@ def evaluate(folder: Path, year: int, labels: Path | None = None) -> Evaluation:
     [{'machine_type': 'fan', 'section': '00', 'auc': 1.0, 'pauc': 1.0}]
     """
     challenge = load_challenge(year)
-    read = read_folder(folder, challenge, labels)
-    sections = [_row(section, challenge) for section in read]
+    return judge(read_folder(folder, challenge, labels), challenge)
+
+
+def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluation:
+    """Judge scores, and decisions where there are any, that stand beside their labels.
+
+    Parameters
+    ----------
+    labelled
+        One or more sections, in the order that their rows are to have.
+    challenge
+        The year.
+
+    Raises
+    ------
+    InputError
+        A section has normal or anomalous clips only.
+    """
+    sections = [_row(section, challenge) for section in labelled]
     names = [name for name in challenge.figures if name in sections[0]]
     types = sorted({row["machine_type"] for row in sections})
-    anomalies = sum(int(section.anomalous.sum()) for section in read)
+    anomalies = sum(int(section.anomalous.sum()) for section in labelled)
     return Evaluation(
         challenge,
         sections,
         [{"machine_type": name} | means([r for r in sections if r["machine_type"] == name], names) for name in types],
         means(sections, names),
         official_score(sections, challenge.official_score) if challenge.official_score else None,
-        absent_files(challenge, [section.section for section in read]),
-        {"normal": sum(len(section.clips) for section in read) - anomalies, "anomaly": anomalies},
+        absent_files(challenge, [section.section for section in labelled]),
+        {"normal": sum(len(section.clips) for section in labelled) - anomalies, "anomaly": anomalies},
     )
 
 
@@ -229,8 +246,12 @@ def report(name: str, evaluation: Evaluation) -> Iterator[str]:
             yield from ("", f"## {title}", "", *_table(evaluation, names))
 
 
+TABLES = ("sections.csv", "means.csv", "evaluation.json", "evaluation.md")
+"""What :func:`write_tables` writes."""
+
+
 def write_tables(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
-    """Write ``sections.csv``, ``means.csv``, ``evaluation.json`` and ``evaluation.md``, and return their paths.
+    """Write the tables of :data:`TABLES`, and return their paths.
 
     Raises
     ------
@@ -252,7 +273,7 @@ def write_tables(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
     for file, text in texts.items():
         with replacing(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-    return [folder / file for file in ("sections.csv", "means.csv", *texts)]
+    return [folder / file for file in TABLES]
 
 
 def _row(section: LabelledSection, challenge: Challenge) -> dict[str, Any]:

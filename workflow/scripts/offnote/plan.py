@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from offnote import cache, datasets, synthesis
+from offnote.challenge import Challenge, load_challenge
 from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Dataset, Section, Settings, resolve
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
+from offnote.submission import labels_of, planned_files, require_evaluation_set
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
 CHECKPOINTS = "results/cache/checkpoints"
@@ -131,6 +133,17 @@ class Run:
         """Twelve hex digits that name the feature settings in paths."""
         return digest(self.feature_settings)[:12]
 
+    @cached_property
+    def challenge(self) -> Challenge | None:
+        """The challenge that the run takes part in."""
+        year = self.settings.submission.year
+        return None if year is None else load_challenge(year)
+
+    def machines_of(self, kind: str) -> list[Machine]:
+        """Return the scored machines that are of the ``development`` or ``evaluation`` set of the challenge."""
+        challenge = self.challenge
+        return [machine for machine in self.scored_machines if challenge and challenge.holds(kind, machine)]
+
     def _has_training_clips(self, machine: Machine) -> bool:
         return any(clip.split == "train" for clip in self.recordings.clips[machine])
 
@@ -223,6 +236,65 @@ def plan(config: Mapping[str, Any]) -> dict[str, Run]:
         runs[name] = Run(run_settings, found[dataset])
         _check(runs[name])
     return runs
+
+
+@dataclass(frozen=True)
+class PlannedSubmission:
+    """The systems of a submission, and the files that it will consist of.
+
+    Attributes
+    ----------
+    systems
+        Each a run, in the order of their numbers.
+    files
+        Relative to the folder of the submission, the archive first.
+    reports
+        The technical reports, as the configuration names them.
+    """
+
+    systems: list[Run]
+    files: list[str]
+    reports: list[str]
+
+
+def plan_submission(runs: Mapping[str, Run], *, asked: bool) -> PlannedSubmission | None:
+    """Plan the submission of some runs; None where the configuration does not say all that it needs.
+
+    Parameters
+    ----------
+    runs
+        As :func:`plan` returns them.
+    asked
+        Whether somebody wants it, so that what is missing is an error.
+
+    Raises
+    ------
+    InputError
+        A system is no run, or `asked` and a key of the section ``submission`` is missing or wrong.
+    """
+    first = next(iter(runs.values())).settings.submission
+    names = first.systems or list(runs)
+    if unknown := [name for name in names if name not in runs]:
+        raise InputError(f"submission.systems: {unknown[0]!r} is none of the runs {', '.join(runs)}")
+    if first.year is None:
+        if asked:
+            raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
+        return None
+    try:
+        labels = labels_of(first.lastname, first.institute, len(names))
+    except InputError:
+        if asked:
+            raise
+        return None
+    systems = [runs[name] for name in names]
+    for run in systems if asked else ():
+        require_evaluation_set(run.settings.run, run.scored_machines, load_challenge(first.year))
+    reports = [run.settings.submission.technical_report for run in systems]
+    for report in filter(None, reports):
+        if asked and not Path(report).is_file():
+            raise InputError(f"submission.technical_report: there is no file {report}; leave it empty to add it later")
+    files = planned_files(first.year, labels, [report is not None for report in reports])
+    return PlannedSubmission(systems, files, list(filter(None, reports)))
 
 
 def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machine]]], size: int) -> list[Batch]:
@@ -361,6 +433,9 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
         for section in ("demo", "jobs", "retrieve"):
             if keys := _differing(section, getattr(first, section), getattr(other, section)):
                 raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
+        team = {"year", "systems", "lastname", "institute", "authors"}
+        if keys := _differing("submission", first.submission, other.submission, team):
+            raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
         name = other.dataset.name
         source = other.dataset.model_copy(update={"machines": None})
         if keys := _differing("dataset", sources.setdefault(name, source), source):
@@ -372,13 +447,18 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
             )
 
 
-def _differing(name: str, one: Section, other: Section) -> str:
-    """Name the keys in which a section of two runs differs; empty where there is none."""
-    return " and ".join(f"{name}.{key}" for key, value in one if getattr(other, key) != value)
+def _differing(name: str, one: Section, other: Section, keys: Collection[str] | None = None) -> str:
+    """Name the keys, all or some, in which a section of two runs differs; empty where there is none."""
+    different = [key for key, value in one if getattr(other, key) != value and (keys is None or key in keys)]
+    return " and ".join(f"{name}.{key}" for key in different)
 
 
 def _check(run: Run) -> None:
     """Find at once what would otherwise end a job hours later."""
+    try:
+        _ = run.challenge
+    except InputError as error:
+        raise InputError(f"submission.year: {error}") from None
     patterns = run.settings.dataset.machines or []
     for pattern in patterns:
         if not any(_matches(machine, pattern) for machine in run.recordings.clips):

@@ -10,19 +10,22 @@ from __future__ import annotations
 import difflib
 import hashlib
 import io
+import re
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from offnote.challenge import Challenge, Section, load_challenge
+from offnote.clips import Machine
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, package_of, render_meta
-from offnote.package_check import LABEL, META, REPORT, ROOT, SYSTEMS, Finding, check_files
+from offnote.package_check import META, REPORT, ROOT, SYSTEMS, Finding, check_files
 
 CHECKSUMS = "SHA256SUMS"
+MANIFEST = ".manifest.json"
 
 TEAM = ("lastname", "institute", "authors")
 """What is said once of all systems."""
@@ -64,7 +67,7 @@ class Measured:
     front_end: str | None = None
     aggregation_method: str | None = None
     macs: int | None = None
-    seeds: Sequence[int] = ()
+    seeds: Sequence[int | str] = ()
     combination: str | None = None
 
 
@@ -101,7 +104,82 @@ class Written:
     warnings: list[Finding]
 
 
-def write_submission(folder: Path, year: int, stated: Mapping[str, Any], systems: Sequence[System]) -> Written:
+def labels_of(lastname: str | None, institute: str | None, systems: int) -> list[str]:
+    """Return the name of each system's folder.
+
+    Raises
+    ------
+    InputError
+        Last name and institute cannot name it, or there are too few or too many systems.
+
+    Examples
+    --------
+    >>> labels_of("Lastname", "Institute", 2)
+    ['Lastname_Institute_task2_1', 'Lastname_Institute_task2_2']
+    """
+    if not 1 <= systems <= SYSTEMS:
+        raise InputError(f"the submission has {systems} systems; a team may send one to {SYSTEMS}")
+    for key, value in (("lastname", lastname), ("institute", institute)):
+        if not value or not re.fullmatch("[A-Za-z0-9-]+", value):
+            said = "is not stated" if not value else f"is {value!r}"
+            raise InputError(
+                f"submission.{key}: {said}; it is a part of the submission's name: letters, digits and hyphens"
+            )
+    return [f"{lastname}_{institute}_task2_{number}" for number in range(1, systems + 1)]
+
+
+def planned_files(year: int, labels: Sequence[str], reports: Sequence[bool]) -> list[str]:
+    """List the files that :func:`write_submission` writes into its folder for a complete evaluation set.
+
+    Parameters
+    ----------
+    year
+        Such as 2022.
+    labels
+        As :func:`labels_of` returns them.
+    reports
+        For each system, whether it has a technical report.
+
+    Examples
+    --------
+    >>> planned_files(2026, ["A_B_task2_1"], [False])[:4]
+    ['A_B_task2.zip', 'SHA256SUMS', 'A_B_task2_1.manifest.json', 'task2/A_B_task2_1/A_B_task2_1.meta.yaml']
+    """
+    challenge = load_challenge(year)
+    templates = [template for template in (challenge.scores, challenge.decisions) if template]
+    tables = [challenge.name(template, section) for section in challenge.evaluated() for template in templates]
+    package = [
+        f"{ROOT}/{label}/{name}"
+        for label, report in zip(labels, reports, strict=True)
+        for name in (f"{label}{META}", *([f"{label}{REPORT}"] if report else []), *tables)
+    ]
+    return [_archive(labels), CHECKSUMS, *(f"{label}{MANIFEST}" for label in labels), *package]
+
+
+def require_evaluation_set(run: str, machines: Collection[Machine], challenge: Challenge) -> None:
+    """Make sure that a run has every machine of the evaluation set.
+
+    Raises
+    ------
+    InputError
+        It lacks one.
+    """
+    for section in challenge.evaluated():
+        machine = Machine(section.machine_type, section.machine_id)
+        if machine not in machines:
+            raise InputError(
+                f"run {run}: has no {machine}, a machine of the evaluation set of {challenge.year}; dataset.path must "
+                "lead to the development, additional training and evaluation sets together"
+            )
+
+
+def write_submission(
+    folder: Path,
+    year: int,
+    stated: Mapping[str, Any],
+    systems: Sequence[System],
+    beside: Mapping[str, bytes] | None = None,
+) -> Written:
     """Write a submission that passes :func:`offnote.package_check.check_submission`.
 
     Parameters
@@ -116,6 +194,8 @@ def write_submission(folder: Path, year: int, stated: Mapping[str, Any], systems
         it states otherwise.
     systems
         One to four, in the order of their numbers.
+    beside
+        Further files to write beside the archive, by name, with checksums of their own.
 
     Raises
     ------
@@ -125,26 +205,20 @@ def write_submission(folder: Path, year: int, stated: Mapping[str, Any], systems
     """
     challenge = load_challenge(year)
     _refuse_unknown(stated, (*TEAM, *_stated_keys(challenge)), challenge)
-    if not 1 <= len(systems) <= SYSTEMS:
-        raise InputError(f"the submission has {len(systems)} systems; a team may send one to {SYSTEMS}")
-    team = f"{stated.get('lastname', '')}_{stated.get('institute', '')}_task2"
-    if not LABEL.fullmatch(f"{team}_1"):
-        raise InputError(
-            f"submission: {team!r} cannot name a submission; lastname and institute must be of letters, digits and "
-            "hyphens"
-        )
+    labels = labels_of(stated.get("lastname"), stated.get("institute"), len(systems))
     files: dict[str, bytes] = {}
-    for number, system in enumerate(systems, start=1):
+    for label, system in zip(labels, systems, strict=True):
         _refuse_unknown(system.stated, _stated_keys(challenge), challenge)
-        files |= _system_files(f"{team}_{number}", dict(stated) | dict(system.stated), system, challenge)
+        files |= _system_files(label, dict(stated) | dict(system.stated), system, challenge)
     check = check_files(files, year)
     if check.mistakes:
         shown = "".join(f"\n  {finding}" for finding in check.mistakes[:SHOWN])
         more = f"\n  and {len(check.mistakes) - SHOWN} more" if len(check.mistakes) > SHOWN else ""
         raise InputError(f"the submission would be wrong, so it is not written:{shown}{more}")
     _refuse_left_over(folder, files)
-    archive = f"{team}.zip"
-    files[archive] = pack(files)
+    archive = _archive(labels)
+    package = sorted(files)
+    files |= {archive: pack(files), **(beside or {})}
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     for name, content in (*files.items(), (CHECKSUMS, sums.encode())):
         with replacing(folder / name) as temporary:
@@ -152,7 +226,7 @@ def write_submission(folder: Path, year: int, stated: Mapping[str, Any], systems
     return Written(
         folder / archive,
         folder / CHECKSUMS,
-        [folder / name for name in sorted(files) if name != archive],
+        [folder / name for name in package],
         check.warnings,
     )
 
@@ -211,6 +285,10 @@ def pack(files: Mapping[str, bytes]) -> bytes:
             member.external_attr = 0o100644 << 16
             archive.writestr(member, files[name])
     return stream.getvalue()
+
+
+def _archive(labels: Sequence[str]) -> str:
+    return f"{labels[0].removesuffix('_1')}.zip"
 
 
 def _stated_keys(challenge: Challenge) -> tuple[str, ...]:

@@ -1,0 +1,184 @@
+"""From the clips of a year to a submission that passes the check, by the real Snakefile."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from offnote.challenge import load_challenge, scan_rows
+from offnote.official import evaluate
+from offnote.package_check import check_submission
+
+from tests.years import record
+
+from .conftest import Workflow
+
+TEAM: dict[str, Any] = {
+    "lastname": "Lastname",
+    "institute": "Institute",
+    "authors": [
+        {
+            "lastname": "Lastname",
+            "firstname": "First",
+            "email": "first@example.org",
+            "corresponding": True,
+            "affiliation": {"institution": "Institute", "location": "Town"},
+        }
+    ],
+    "name": "Autoencoder",
+    "abbreviation": "AE",
+}
+LABEL = "Lastname_Institute_task2"
+
+
+def settings(year: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "run": "ae",
+        "preset": f"dcase{year}",
+        "dataset": {"name": f"dcase{year}", "path": "recordings", "layout": f"dcase{year}"},
+        "training": {"epochs": 1, "validation": 0.25},
+        "evaluate": {"resamples": 0},
+        "jobs": {"machines": 50},
+        "submission": TEAM | {"year": year},
+    } | changes
+
+
+@pytest.mark.parametrize("year", [2020, 2021, 2022, 2023, 2025, 2026])
+def test_every_year_goes_from_clips_to_a_submission_that_passes_the_check(workflow: Workflow, year: int) -> None:
+    record(workflow.folder / "recordings", year)
+    (workflow.folder / "report.pdf").write_bytes(b"%PDF-1.7\nnothing yet\n")
+    config = settings(year)
+    config["submission"] = config["submission"] | {"technical_report": "report.pdf"}
+    workflow.finish(config, "submission")
+    folder = workflow.folder / "results/ae/submission"
+    check = check_submission(folder / f"{LABEL}.zip", year, workflow.folder / "recordings")
+    assert (check.mistakes, check.warnings, check.systems) == ([], [], [f"{LABEL}_1"])
+    challenge = load_challenge(year)
+    assert check.tables == len(challenge.evaluated()) * (2 if challenge.decisions else 1)
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert json.loads((folder / f"{LABEL}_1.manifest.json").read_text())["config"]["submission"]["year"] == year
+    assert "Nothing to be done" in workflow.finish(config, "submission")
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return a folder with a submission of two systems: the mean of two trials, and the second trial alone."""
+    flow = Workflow(tmp_path_factory.mktemp("sent"))
+    record(flow.folder / "recordings", 2024)
+    flow.finish(two_systems(), "submission")
+    return flow
+
+
+def two_systems() -> dict[str, Any]:
+    second = {"submission": {"trial": 1, "name": "One trial", "abbreviation": "AE1"}, "evaluate": {"aggregator": "max"}}
+    config = settings(2024, runs={"one_trial": second})
+    config["training"] = config["training"] | {"trials": 2}
+    return config
+
+
+def test_the_same_submission_comes_out_of_another_folder_byte_for_byte(sent: Workflow, workflow: Workflow) -> None:
+    shutil.copytree(sent.folder / "recordings", workflow.folder / "recordings")
+    workflow.finish(two_systems(), "submission", cores=1)
+    files = {name: sent.files(name) for name in ("ae/submission/*.*", "ae/submission/SHA256SUMS")}
+    assert len(files["ae/submission/*.*"]) == 3  # the archive and the manifests of two systems
+    assert files == {name: workflow.files(name) for name in files}
+    assert sent.files("ae/submission/task2/*/*") == workflow.files("ae/submission/task2/*/*")
+
+
+def test_each_system_sends_the_scores_that_its_run_states(sent: Workflow) -> None:
+    challenge = load_challenge(2024)
+    section = challenge.evaluated()[0]
+    for number, (run, trials, column) in enumerate([("ae", (0, 1), "mean"), ("one_trial", (1,), "max")], start=1):
+        package = sent.folder / f"results/ae/submission/task2/{LABEL}_{number}"
+        stem = f"{run}/scores/{section.machine_type}/{section.machine_id}"
+        tables = [
+            {Path(row["path"]).name: float(row[column]) for row in sent.rows(f"{stem}/trial_{trial}.csv")}
+            for trial in trials
+        ]
+        rows, mistakes = scan_rows((package / challenge.name(challenge.scores, section)).read_bytes())
+        assert not mistakes
+        for name, row in rows.items():
+            assert row.value == pytest.approx(sum(table[name] for table in tables) / len(tables), rel=1e-14)
+        decisions, _ = scan_rows((package / challenge.name(challenge.decisions, section)).read_bytes(), binary=True)
+        thresholds = [
+            float(row["threshold"])
+            for row in sent.rows(f"{run}/tables/decisions.csv")
+            if row["machine_type"] == section.machine_type and int(row["trial"]) in trials
+        ]
+        threshold = sum(thresholds) / len(thresholds)
+        assert {name: row.value == 1 for name, row in decisions.items()} == {
+            name: row.value > threshold for name, row in rows.items()
+        }
+
+
+def test_the_description_tells_what_was_measured(sent: Workflow) -> None:
+    means = json.loads((sent.folder / "results/ae/official/evaluation.json").read_text())["types"]
+    text = (sent.folder / f"results/ae/submission/task2/{LABEL}_1/{LABEL}_1.meta.yaml").read_text()
+    meta = yaml.safe_load(text)
+    for row in means:
+        results = meta["results"]["development_dataset"][row["machine_type"]]
+        assert results["harmonic_mean_pauc"] == pytest.approx(100 * row["harmonic_mean"]["pauc"])
+    model = json.loads((sent.folder / "results/ae/models/fan/all/trial_0/model.json").read_text())
+    assert meta["system"]["complexity"]["total_parameters"] == 2 * sum(model["parameters"].values())
+    assert meta["system"]["description"]["ensemble_method_subsystem_count"] == 2
+    assert "Trained with the seeds 0 (trial 0), 0 (trial 1)" in text
+
+
+def test_the_official_tables_are_those_of_the_score_files(sent: Workflow, tmp_path: Path) -> None:
+    """Evaluate the same scores from files in the year's names."""
+    challenge = load_challenge(2024)
+    for name in challenge.machines["development"]:
+        tables = [sent.rows(f"ae/scores/{name}/section_00/trial_{trial}.csv") for trial in (0, 1)]
+        rows = [
+            f"{Path(a['path']).name},{(float(a['mean']) + float(b['mean'])) / 2!r}\n"
+            for a, b in zip(*tables, strict=True)
+            if a["split"] == "test"
+        ]
+        (tmp_path / challenge.scores.format(machine_type=name, machine_id="section_00")).write_text("".join(rows))
+    expected = evaluate(tmp_path, 2024)
+    found = json.loads((sent.folder / "results/ae/official/evaluation.json").read_text())
+    assert found["official_score"] == pytest.approx(expected.official_score)
+    for row, other in zip(found["sections"], expected.sections, strict=True):
+        assert {name: row[name] for name in other} == pytest.approx(other)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"year": None}, "submission.year: say for which year"),
+        ({"year": 2019}, "submission.year: there is no year 2019 here"),
+        ({"lastname": None}, "submission.lastname: is not stated"),
+        ({"institute": "my lab"}, "submission.institute: is 'my lab'"),
+        ({"systems": ["ae", "other"]}, "submission.systems: 'other' is none of the runs ae"),
+        ({"technical_report": "no.pdf"}, "submission.technical_report: there is no file no.pdf"),
+        ({"trial": 3}, "submission.trial is 3, and training.trials is 1"),
+    ],
+)
+def test_what_is_missing_is_said_before_any_job(sent: Workflow, changes: dict[str, Any], sentence: str) -> None:
+    config = settings(2024)
+    config["submission"] = config["submission"] | changes
+    done = sent.run(config, "--dry-run", "submission")
+    assert done.returncode == 1
+    assert sentence in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workflow) -> None:
+    config = settings(2024, run="less")
+    config["dataset"] = config["dataset"] | {"machines": ["!ToothBrush/*"]}
+    done = sent.run(config, "--dry-run", "submission")
+    assert done.returncode == 1
+    assert "has no ToothBrush/section_00, a machine of the evaluation set of 2024" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_the_archive_holds_what_lies_beside_it(sent: Workflow) -> None:
+    with zipfile.ZipFile(sent.folder / f"results/ae/submission/{LABEL}.zip") as archive:
+        packed = {f"ae/submission/{name}": archive.read(name) for name in archive.namelist()}
+    assert packed == sent.files("ae/submission/task2/*/*")

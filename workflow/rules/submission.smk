@@ -1,0 +1,60 @@
+# DCASE Task 2: what its evaluators say of a run, and what is sent to them (`snakemake submission`).
+
+
+rule official:
+    input:
+        unpack(official_inputs),
+    output:
+        [
+            report(
+                f"{OFFICIAL}/{file}",
+                caption="../report/official.rst",
+                category="{run}",
+                subcategory="Tables",
+                labels={"table": f"official, {file}"},
+            )
+            for file in OFFICIAL_FILES
+        ],
+    log:
+        "logs/official/{run}.log",
+    benchmark:
+        "logs/official/{run}.benchmark.jsonl"
+    conda:
+        ENVIRONMENT
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        run=lambda wildcards: scored_run(RUNS[wildcards.run]),
+        code=code_of("official"),
+    message:
+        "Judge the run {wildcards.run} as the challenge does"
+    script:
+        "../scripts/official.py"
+
+
+if SENT:
+
+    rule submission:
+        input:
+            **submission_inputs(SENT.systems),
+            reports=SENT.reports,
+        output:
+            [f"{SUBMISSION.format(run=SHARED.run)}/{file}" for file in SENT.files],
+        log:
+            "logs/submission/submission.log",
+        benchmark:
+            "logs/submission/submission.benchmark.jsonl"
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            systems=[scored_run(run) for run in SENT.systems],
+            first=SHARED.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+            code=code_of("submission"),
+        message:
+            "Write the submission"
+        script:
+            "../scripts/submission.py"

@@ -1,0 +1,443 @@
+"""Runs as systems of the challenge: how a run does on the development set, and what it sends of the evaluation set.
+
+Whose scores are judged and sent is stated in the configuration (``submission.trial``), and so is the rule behind the
+decisions (``evaluate.threshold``); labels of test clips choose neither. Of the mean over trials, the threshold is the
+mean of the trials' thresholds: each is chosen from the clips that its own trial held out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from offnote import cache, scores
+from offnote.challenge import Challenge, LabelledSection, Section, load_challenge
+from offnote.clips import Clip, Machine, read_clips
+from offnote.config import Settings
+from offnote.detectors import Card, read_card
+from offnote.errors import InputError
+from offnote.evaluation import MachineScores, choose_thresholds, join
+from offnote.logs import log
+from offnote.official import Evaluation, judge
+from offnote.scores import Key, name_clip
+from offnote.submission import (
+    MANIFEST,
+    TEAM,
+    Measured,
+    System,
+    Written,
+    labels_of,
+    require_evaluation_set,
+    results_in_percent,
+    write_submission,
+)
+
+RECIPE = ("detector", "window", "model", "training", "features", "n_mels", "seed")
+"""What ``model.json`` says of the settings behind a model."""
+
+AGGREGATIONS = {"mean": "average", "max": "maximum", "std": "standard deviation"}
+"""How the statistics of a clip's windows are called in ``meta.yaml``; others keep their names."""
+
+
+@dataclass(frozen=True)
+class ScoredRun:
+    """A run, and the files that it wrote.
+
+    Attributes
+    ----------
+    settings : Settings
+    machines : sequence of MachineScores
+        Every machine of the run.
+    clips : Path
+        The clip list.
+    models : sequence of Path
+        The folders of the models.
+    caches : sequence of Path
+        The features of the machines of the evaluation set.
+    """
+
+    settings: Settings
+    machines: Sequence[MachineScores]
+    clips: Path
+    models: Sequence[Path] = ()
+    caches: Sequence[Path] = ()
+
+    @classmethod
+    def from_plain(cls, run: Mapping[str, Any]) -> Self:
+        """Make one of plain values, as the workflow hands them on."""
+        return cls(
+            Settings(**run["settings"]),
+            [
+                MachineScores(job["machine_type"], job["machine_id"], list(map(Path, job["scores"])), job["status"])
+                for job in run["machines"]
+            ],
+            Path(run["clips"]),
+            list(map(Path, run["models"])),
+            list(map(Path, run["caches"])),
+        )
+
+
+@dataclass(frozen=True)
+class SentScores:
+    """The test clips of one machine with the one score of each that is sent.
+
+    Attributes
+    ----------
+    machine : MachineScores
+    names : list of str
+        File names, sorted.
+    labels, domains : array of str, (clips,)
+    scores : float64 array, (clips,)
+    decisions : bool array, (clips,), or None
+        None where there is no threshold to decide by.
+    """
+
+    machine: MachineScores
+    names: list[str]
+    labels: npt.NDArray[np.str_]
+    domains: npt.NDArray[np.str_]
+    scores: npt.NDArray[np.float64]
+    decisions: npt.NDArray[np.bool_] | None
+
+    def where(self, chosen: npt.NDArray[np.bool_]) -> SentScores:
+        """Return some of the clips."""
+        return replace(
+            self,
+            names=[name for name, wanted in zip(self.names, chosen.tolist(), strict=True) if wanted],
+            labels=self.labels[chosen],
+            domains=self.domains[chosen],
+            scores=self.scores[chosen],
+            decisions=None if self.decisions is None else self.decisions[chosen],
+        )
+
+
+def judge_run(run: ScoredRun) -> Evaluation:
+    """Judge a run on the machines of the development set, as the evaluators of ``submission.year`` do.
+
+    Raises
+    ------
+    InputError
+        None of the machines is of the development set, a clip of one has no label or, from 2021 on, no domain, or a
+        machine has normal or anomalous clips only.
+    """
+    challenge = challenge_of(run.settings)
+    rows = _test_rows(run)
+    labelled = [
+        _labelled(section, part, challenge)
+        for machine in run.machines
+        if challenge.holds("development", machine.machine) and not _why_unscored(machine)
+        for section, part in _sections(sent_scores(machine, rows.get(machine.machine, []), run.settings), challenge)
+    ]
+    if not labelled:
+        raise InputError(
+            f"run {run.settings.run}: has scores of no machine of the development set of {challenge.year}; check "
+            "submission.year, dataset.path and dataset.machines"
+        )
+    return judge(sorted(labelled, key=lambda section: section.section.order), challenge)
+
+
+def system_of(run: ScoredRun, judged: ScoredRun | None = None) -> System:
+    """Put together what a run sends: scores and decisions of the evaluation set, and what was measured of it.
+
+    Parameters
+    ----------
+    run
+        Scores the evaluation set.
+    judged
+        Scores the development set; the same run where it is left out.
+
+    Raises
+    ------
+    InputError
+        A machine of the evaluation set is missing, a clip of one has no score, there is no threshold to decide by, or
+        where the year wants one recipe for all machines, models differ in it.
+    """
+    challenge = challenge_of(run.settings)
+    models = [*run.models, *(judged.models if judged else ())]
+    cards = {folder: read_card(folder) for folder in dict.fromkeys(models)}
+    if challenge.first_shot:
+        require_one_recipe(cards, challenge)
+    scored, decided = _sent(run, challenge)
+    results = results_in_percent(judge_run(judged or run).types, challenge)
+    return System(
+        stated=_stated(run.settings),
+        measured=_measured(run, [cards[folder] for folder in run.models], results),
+        scores=scored,
+        decisions=decided,
+    )
+
+
+def submit(folder: Path, systems: Sequence[System], first: Settings, manifests: Sequence[Path]) -> Written:
+    """Write a submission of up to four systems, with the manifest of each beside it.
+
+    Parameters
+    ----------
+    folder
+        Where it goes, as in :func:`offnote.submission.write_submission`.
+    systems
+        In the order of their numbers.
+    first
+        The settings that say what is stated once for all: the year and who sends it.
+    manifests
+        The manifest of each system's run.
+
+    Raises
+    ------
+    InputError
+        As :func:`offnote.submission.write_submission`.
+    """
+    team = first.submission
+    stated = {key: value for key in TEAM if (value := getattr(team, key)) is not None}
+    labels = labels_of(team.lastname, team.institute, len(systems))
+    beside = {f"{label}{MANIFEST}": path.read_bytes() for label, path in zip(labels, manifests, strict=True)}
+    return write_submission(folder, challenge_of(first).year, stated, systems, beside)
+
+
+def challenge_of(settings: Settings) -> Challenge:
+    """Return the year that a run takes part in.
+
+    Raises
+    ------
+    InputError
+        ``submission.year`` is empty, or there is no such year.
+    """
+    if settings.submission.year is None:
+        raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
+    try:
+        return load_challenge(settings.submission.year)
+    except InputError as error:
+        raise InputError(f"submission.year: {error}") from None
+
+
+def require_one_recipe(cards: Mapping[Path, Card], challenge: Challenge) -> None:
+    """Refuse models that differ in a setting: no machine type may have one of its own where types are new (first-shot).
+
+    Parameters
+    ----------
+    cards
+        What is known of each model, by its folder.
+    challenge
+        The year, for the message.
+
+    Raises
+    ------
+    InputError
+        They do; the message names every key.
+    """
+    recipes = {folder: dict(_flat(card.model_dump(include=set(RECIPE)))) for folder, card in cards.items()}
+    for (first, one), (folder, other) in pairwise(recipes.items()):
+        different = [
+            f"{key} is {_shown(other, key)} there and {_shown(one, key)} in {first}"
+            for key in sorted(one.keys() | other.keys())
+            if _shown(one, key) != _shown(other, key)
+        ]
+        if different:
+            raise InputError(
+                f"{folder}: {'; '.join(different)}. In {challenge.year} all machines need the same settings "
+                "(first-shot): train all of them by one configuration"
+            )
+
+
+def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settings) -> SentScores:
+    """Return the scores that are sent of a machine's test clips, and the decisions on them.
+
+    Parameters
+    ----------
+    machine
+        With the score files of all trials.
+    listed
+        Its test clips in the clip list.
+    settings
+        Whose sections ``evaluate`` and ``submission`` say which score is taken.
+
+    Raises
+    ------
+    InputError
+        As :func:`offnote.evaluation.join`; or clips are slices, or two have one name.
+    """
+    joined = join(machine, listed, settings.evaluate.aggregator)
+    values = np.array([threshold.value for threshold in choose_thresholds(joined, settings.evaluate)])
+    trial = settings.submission.trial
+    chosen = slice(None) if trial == "mean" else slice(trial, trial + 1)
+    sent, threshold = joined.test[chosen].mean(axis=0), float(values[chosen].mean())
+    names = _names(machine, joined.clips)
+    order = np.argsort(names, kind="stable") if names else np.zeros(0, dtype=int)
+    return SentScores(
+        machine,
+        [names[place] for place in order],
+        joined.labels[order],
+        joined.domains[order],
+        sent[order],
+        None if math.isnan(threshold) else sent[order] > threshold,
+    )
+
+
+def _names(machine: MachineScores, clips: Iterable[Key]) -> list[str]:
+    names: dict[str, str] = {}
+    for clip in clips:
+        path, start, end = clip
+        if start is not None or end is not None:
+            raise InputError(
+                f"{machine.name}: {name_clip(clip)} is a slice; the challenge wants one score for each recording: "
+                "leave slice.length empty"
+            )
+        name = PurePosixPath(path).name
+        if name in names:
+            raise InputError(f"{machine.name}: {path} and {names[name]} have one name; the challenge tells clips by it")
+        names[name] = path
+    return list(names)
+
+
+def _test_rows(run: ScoredRun) -> dict[Machine, list[Clip]]:
+    rows: dict[Machine, list[Clip]] = {}
+    for clip in read_clips(run.clips):
+        if clip.split == "test":
+            rows.setdefault(clip.machine, []).append(clip)
+    return rows
+
+
+def _why_unscored(machine: MachineScores) -> str:
+    return machine.status or scores.read_outcome(machine.scores[0]).status
+
+
+def _sections(sent: SentScores, challenge: Challenge) -> Iterator[tuple[Section, SentScores]]:
+    """Yield the score files of a machine: one, or one for each domain."""
+    for section in challenge.files_of(sent.machine.machine):
+        part = sent.where(sent.domains == section.domain) if section.domain else sent
+        if part.names:
+            yield section, part
+
+
+def _labelled(section: Section, part: SentScores, challenge: Challenge) -> LabelledSection:
+    for name, label, domain in zip(part.names, part.labels.tolist(), part.domains.tolist(), strict=True):
+        if not label or (challenge.domains and domain not in challenge.domains):
+            missing = "label" if not label else f"domain ({' or '.join(challenge.domains)})"
+            where = f"{part.machine.name}, of the development set of {challenge.year}"
+            raise InputError(f"{where}: the clip {name} has no {missing}")
+    excluded = [clip for clip in scores.read_outcome(part.machine.scores[0]).excluded if clip.entry.split == "test"]
+    if excluded:
+        log.warning("%s: judged without %d broken clips", part.machine.name, len(excluded))
+    return LabelledSection(
+        section,
+        part.machine.scores[0],
+        tuple(part.names),
+        part.labels == "anomaly",
+        part.domains,
+        part.scores,
+        part.decisions if challenge.decisions else None,
+    )
+
+
+def _sent(
+    run: ScoredRun, challenge: Challenge
+) -> tuple[dict[Section, dict[str, float]], dict[Section, dict[str, bool]]]:
+    """Return scores and decisions of the evaluation set, by section and clip."""
+    rows = _test_rows(run)
+    known = {machine.machine: machine for machine in run.machines}
+    require_evaluation_set(run.settings.run, known, challenge)
+    scored: dict[Section, dict[str, float]] = {}
+    decided: dict[Section, dict[str, bool]] = {}
+    for machine in dict.fromkeys(
+        Machine(section.machine_type, section.machine_id) for section in challenge.evaluated()
+    ):
+        found = known[machine]
+        _require_all_scores(found, rows.get(machine, []))
+        sent = sent_scores(found, rows[machine], run.settings)
+        for section, part in _sections(sent, challenge):
+            scored[section] = dict(zip(part.names, part.scores.tolist(), strict=True))
+            if challenge.decisions:
+                if part.decisions is None:
+                    raise InputError(
+                        f"{found.name}: there is no threshold to decide by; hold clips out (training.validation), or "
+                        "set evaluate.threshold: gamma"
+                    )
+                decided[section] = dict(zip(part.names, part.decisions.tolist(), strict=True))
+    return scored, decided
+
+
+def _require_all_scores(machine: MachineScores, listed: Sequence[Clip]) -> None:
+    status = _why_unscored(machine) or ("" if listed else "no test clips")
+    if status:
+        raise InputError(f"{machine.name}: cannot be sent: {status}; a submission needs a score for every clip")
+    broken = [clip for clip in scores.read_outcome(machine.scores[0]).excluded if clip.entry.split == "test"]
+    if broken:
+        raise InputError(
+            f"{machine.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
+            "every clip: mend or retrieve it again"
+        )
+
+
+def _stated(settings: Settings) -> dict[str, Any]:
+    """Return what the configuration says of the system, without what it leaves open."""
+    stated = settings.submission.model_dump(
+        include={"name", "abbreviation", "technical_report", "source_code", "external_datasets"}
+    )
+    return {key: value for key, value in stated.items() if value is not None} | dict(settings.submission.description)
+
+
+def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mapping[str, float]]) -> Measured:
+    settings = run.settings
+    trial = settings.submission.trial
+    trials = range(settings.training.trials) if trial == "mean" else [trial]
+    features, distance = settings.features, settings.model.distance
+    return Measured(
+        sampling_rates=[settings.audio.sample_rate],
+        acoustic_features=(
+            f"log-mel energies, {features.n_mels} bands, frames of {features.n_fft} samples every "
+            f"{features.hop_length}, {settings.window.frames} of them side by side"
+        ),
+        machine_learning_method="AE" if distance == "squared_error" else "AE, selective Mahalanobis distance",
+        front_end="mean of all channels" if settings.audio.channel == "mean" else None,
+        aggregation_method=AGGREGATIONS.get(settings.evaluate.aggregator, settings.evaluate.aggregator),
+        # Those that one clip meets, as Keras counts them: a machine's network, once for each trial.
+        total_parameters=len(trials) * max(sum(card.parameters.values()) for card in cards),
+        macs=len(trials) * multiply_accumulates(settings, _mean_frames(run.caches)),
+        results=results,
+        seeds=[f"{settings.seed} (trial {number})" for number in trials],
+        combination="average" if len(trials) > 1 else None,
+    )
+
+
+def multiply_accumulates(settings: Settings, frames: float) -> int:
+    """Count the multiply-accumulate operations of the network on one clip of that many frames.
+
+    Those of the features, of batch normalisation (which folds into the layers) and of distances are not counted.
+
+    Examples
+    --------
+    >>> from offnote.config import resolve
+    >>> multiply_accumulates(resolve({})["demo"], 313)  # 309 windows; 320 x 64 + 64 x 64 + 64 x 8, and back
+    15504384
+    """
+    inputs = settings.window.frames * settings.features.n_mels
+    products = sum(width * following for width, following in pairwise([inputs, *settings.model.hidden, inputs]))
+    return round(max(0.0, frames - settings.window.frames + 1) * products)
+
+
+def _mean_frames(caches: Sequence[Path]) -> float:
+    """Return the frames of a clip of the evaluation set, on average."""
+    frames: list[int] = []
+    for path in caches:
+        with cache.read(path) as found:
+            lengths = np.diff(found.offsets).tolist()
+            frames += [count for count, entry in zip(lengths, found.entries, strict=True) if entry.split == "test"]
+    return float(np.mean(frames)) if frames else 0.0
+
+
+def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value
+
+
+def _shown(recipe: Mapping[str, Any], key: str) -> str:
+    return repr(recipe[key]) if key in recipe else "missing"
