@@ -6,7 +6,8 @@ import doctest
 import re
 
 import pytest
-from offnote.config import ROOT
+import yaml
+from offnote.config import ROOT, resolve
 
 FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 
@@ -27,6 +28,16 @@ def test_links_between_the_pages_lead_somewhere(page: str) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (ROOT / "docs" / target).exists(), target
+
+
+@pytest.mark.parametrize("page", ["enter", "retrieve", "recordings"])
+def test_the_configurations_that_the_pages_show_hold(page: str) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"), re.S)
+    assert blocks
+    for block in blocks:
+        shown = yaml.safe_load(block)
+        dataset = {"name": "pump", "path": "recordings"} | shown.get("dataset", {})
+        assert resolve(shown | {"dataset": dataset})
 
 
 def test_the_numbers_of_the_readme_come_out() -> None:
