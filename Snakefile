@@ -35,6 +35,6 @@ localrules:
 rule all:
     default_target: True
     input:
-        [results_of(run) for run in RUNS],
+        [results_of(run) for run in ASKED],
     message:
         "All results are there"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from offnote import cache
 from offnote.challenge import load_challenge, scan_rows
 from offnote.official import evaluate
 from offnote.package_check import check_submission
@@ -176,6 +179,33 @@ def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workfl
     assert done.returncode == 1
     assert "has no ToothBrush/section_00, a machine of the evaluation set of 2024" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
+    config = settings(2024, run="rehearsed")
+    screen = sent.finish(config, "rehearse")
+    folder = sent.folder / "results/rehearsed/rehearsal"
+    assert check_submission(folder / f"submission/{LABEL}.zip", 2024).mistakes == []
+    assert "Rehearsal of DCASE 2024 Task 2" in screen
+    assert re.search(r"\* train: [1-9]\d* s of jobs", screen)
+    # What the clips are called tells no label, and is all that stands before the labels are opened.
+    names = {Path(row["path"]).name for row in sent.rows("rehearsed/rehearsal/scores/Scanner/section_00/trial_0.csv")}
+    assert {name for name in names if "train" not in name} == {f"section_00_{number:04d}.wav" for number in range(8)}
+    listed = (sent.folder / "results/cache/clips/dcase2024.rehearsal.tsv").read_text()
+    assert "anomaly" not in listed
+    judged = json.loads((folder / f"{LABEL}_1/evaluation.json").read_text())
+    assert [row["machine_type"] for row in judged["sections"]] == sorted(load_challenge(2024).machines["evaluation"])
+    # The first machine is played by the first of the development set: the same frames, by another model.
+    [key] = (sent.folder / "results/cache/features/dcase2024.rehearsal").iterdir()
+    with (
+        cache.read(key / "3DPrinter/section_00.h5") as role,
+        cache.read(sent.folder / f"results/cache/features/dcase2024/{key.name}/ToyCar/section_00.h5") as played,
+    ):
+        assert sorted(role.sha256) == sorted(played.sha256)
+        alike = dict(zip(played.sha256, range(len(played)), strict=True))
+        for number, sha256 in enumerate(role.sha256):
+            assert np.array_equal(role.clip(number), played.clip(alike[sha256]))
+    assert "Nothing to be done" in sent.finish(config, "rehearse")
 
 
 def test_the_archive_holds_what_lies_beside_it(sent: Workflow) -> None:

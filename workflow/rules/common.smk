@@ -20,6 +20,7 @@ SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
 TABLES = "results/{run}/tables"
 OFFICIAL = "results/{run}/official"
 SUBMISSION = "results/{run}/submission"
+REHEARSAL = "results/{run}/rehearsal"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
 TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html"]
@@ -36,6 +37,7 @@ MODULES = {
     "manifest": "manifest",
     "official": "systems",
     "submission": "systems",
+    "rehearse": "systems",
 }
 ENVIRONMENT = "../../envs/offnote.yaml"
 
@@ -57,6 +59,14 @@ try:
             raise
         RUNS = {}
     SENT = plan.plan_submission(RUNS, asked="submission" in sys.argv) if RUNS else None
+    # The runs that were asked for, and for each of a submission one that rehearses it.
+    ASKED = list(RUNS)
+    REHEARSALS = {run.settings.run: plan.plan_rehearsal(run) for run in SENT.systems} if SENT else {}
+    if "rehearse" in sys.argv and not (REHEARSALS and all(REHEARSALS.values())):
+        raise InputError(
+            "rehearse: needs recordings of the development set, and the section `submission` as docs/enter.md has it"
+        )
+    RUNS |= {rehearsal.settings.run: rehearsal for rehearsal in REHEARSALS.values() if rehearsal}
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""
     raise WorkflowError(f"{error}\nconfiguration: {name_files(CONFIGURATION)}{typed}") from None

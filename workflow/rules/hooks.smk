@@ -62,10 +62,14 @@ def show_summaries():
         print(
             f"Submission: {folder / SENT.files[0]}; what is still missing: offnote check-submission {folder} --year {SHARED.submission.year}"
         )
-    for name in RUNS:
+    if any(job.rule.name == "rehearse" for job in workflow.dag.jobs):
+        print(Path(REHEARSAL.format(run=SHARED.run), "rehearsal.md").read_text(encoding="utf-8"))
+    for name in ASKED:
         folder = Path("results", name)
         summary = folder / "tables" / "summary.md"
-        if summary.is_file() and summary.stat().st_mtime >= STARTED:
+        if not summary.is_file():
+            continue
+        if summary.stat().st_mtime >= STARTED:
             print(summary.read_text(encoding="utf-8"))
         print(f"Tables: {folder}/tables   figures: {folder}/report")
     print("All on one page: the same snakemake command (with .venv active) and --report report.zip")

@@ -34,6 +34,11 @@ def features_job(known, machine):
         "machine": str(machine),
         "root": str(recordings.root),
         "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
+        "elsewhere": (
+            {clip.path: recordings.elsewhere[clip.path] for clip in recordings.clips[machine]}
+            if recordings.elsewhere
+            else {}
+        ),
     }
 
 
@@ -129,8 +134,9 @@ def official_inputs(wildcards):
 
 def scored_run(run):
     """Return what is told of a run to those who judge or send it: settings that matter there, machines and files."""
+    irrelevant = {"dataset", "demo", "device", "jobs", "require_gpu", "retrieve", "run"}
     return {
-        "settings": run.settings.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+        "settings": run.settings.model_dump(exclude=irrelevant) | {"run": run.settings.run.partition("/")[0]},
         "machines": scores_of_machines(run),
         "clips": CLIPS.format(dataset=run.settings.dataset.name),
         "models": models_of(run),
@@ -149,6 +155,24 @@ def submission_inputs(runs):
         "manifests": [f"results/{run.settings.run}/manifest.json" for run in runs],
         "official": [f"{OFFICIAL.format(run=run.settings.run)}/{file}" for run in runs for file in OFFICIAL_FILES],
     }
+
+
+def rehearsal_inputs(systems):
+    """Return the files that a rehearsal is made from: of the rehearsing runs everything, of the others their scores."""
+    rehearsing = submission_inputs([REHEARSALS[run.settings.run] for run in systems])
+    known = submission_inputs(systems)
+    return {
+        **{name: rehearsing[name] for name in ("scores", "models", "caches")},
+        "clips": rehearsing["clips"] + known["clips"],
+        "known_scores": known["scores"],
+        "known_models": known["models"],
+    }
+
+
+def clips_played(run):
+    """Return the clip of the development set behind each clip of a rehearsal, by their paths."""
+    root = run.recordings.root
+    return {path: Path(file).relative_to(root).as_posix() for path, file in run.recordings.elsewhere.items()}
 
 
 # Not when the jobs are planned: there Snakemake would put a traceback around the sentence.

@@ -58,3 +58,31 @@ if SENT:
             "Write the submission"
         script:
             "../scripts/submission.py"
+
+
+if SENT and all(REHEARSALS.values()):
+
+    rule rehearse:
+        input:
+            **rehearsal_inputs(SENT.systems),
+            reports=SENT.reports,
+        output:
+            summary=f"{REHEARSAL.format(run=SHARED.run)}/rehearsal.md",
+        log:
+            "logs/rehearse/rehearse.log",
+        benchmark:
+            "logs/rehearse/rehearse.benchmark.jsonl"
+        conda:
+            ENVIRONMENT
+        resources:
+            mem_mb=2000,
+            runtime=30,
+        params:
+            systems=[(scored_run(REHEARSALS[run.settings.run]), scored_run(run)) for run in SENT.systems],
+            first=SHARED.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+            played=clips_played(REHEARSALS[SENT.systems[0].settings.run]),
+            code=code_of("rehearse"),
+        message:
+            "Rehearse the evaluation phase"
+        script:
+            "../scripts/rehearse.py"

@@ -32,5 +32,6 @@ with job_log(snakemake.log[0], f"features of {machines}"):
                 require_gpu=snakemake.resources.require_gpu == "true",
                 broken_clips=snakemake.resources.broken_clips,
                 threads=snakemake.threads,
+                elsewhere=job["elsewhere"],
             )
     mistakes.report()

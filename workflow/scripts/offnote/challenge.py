@@ -121,6 +121,8 @@ class Package(_Described):
     ----------
     clip
         Regular expression for the name of a test clip of the evaluation set, which tells no label.
+    clip_name
+        Such a name, with the fields ``{machine_id}``, ``{number}`` and perhaps ``{domain}``.
     description, complexity
         The keys of these two sections of ``meta.yaml``, of all years, in the template's order.
     external_datasets
@@ -132,6 +134,7 @@ class Package(_Described):
     """
 
     clip: str
+    clip_name: str
     description: dict[str, Key]
     complexity: dict[str, Key]
     external_datasets: int
@@ -650,6 +653,43 @@ def _read_rows(path: Path, binary: bool = False) -> dict[str, Row]:
     rows, mistakes = scan_rows(_read_bytes(path), binary)
     _refuse(path, mistakes)
     return rows
+
+
+def ground_truth_files(
+    challenge: Challenge, truths: Mapping[Section, Mapping[str, tuple[bool, str]]]
+) -> dict[str, str]:
+    r"""Return ground truth as the year's evaluators publish it, by name: :func:`read_folder` reads it back.
+
+    Parameters
+    ----------
+    challenge
+        The year.
+    truths
+        For each section, whether a clip is an anomaly, and its domain, by the clip's name.
+
+    Examples
+    --------
+    >>> ground_truth_files(load_challenge(2020), {Section("fan", "id_01"): {"id_01_00000000.wav": (True, "")}})
+    {'eval_data_list.csv': 'fan\nid_01_00000000.wav,anomaly_id_01_00000000.wav,1\n'}
+    """
+    truth, files = challenge.ground_truth, {}
+    if truth.list:
+        by_type: dict[str, list[str]] = {}
+        for section, clips in sorted(truths.items()):
+            rows = by_type.setdefault(section.machine_type, [section.machine_type])
+            rows += [
+                f"{clip},{'anomaly' if anomalous else 'normal'}_{clip},{int(anomalous)}"
+                for clip, (anomalous, _) in sorted(clips.items())
+            ]
+        return {truth.list: "".join(f"{row}\n" for rows in by_type.values() for row in rows)}
+    for section, clips in truths.items():
+        ordered = sorted(clips.items())
+        labels = "".join(f"{clip},{int(anomalous)}\n" for clip, (anomalous, _) in ordered)
+        files[challenge.name(truth.labels, section)] = labels
+        if truth.domains:
+            domains = "".join(f"{clip},{challenge.domains.index(domain)}\n" for clip, (_, domain) in ordered)
+            files[challenge.name(truth.domains, section)] = domains
+    return files
 
 
 def scan_rows(content: bytes, binary: bool = False) -> tuple[dict[str, Row], list[Mistake]]:

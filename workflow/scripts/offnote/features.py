@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -189,6 +189,7 @@ def extract(
     require_gpu: bool,
     threads: int,
     broken_clips: config.BrokenClips = "stop",
+    elsewhere: Mapping[str, str] | None = None,
 ) -> None:
     """Compute the log-mel frames of all clips of one machine and write its feature cache.
 
@@ -211,6 +212,8 @@ def extract(
         CPU threads to use.
     broken_clips
         ``stop`` where clips are broken, once all are found, or ``exclude`` them: the cache then lists them.
+    elsewhere
+        The files of entries whose paths are not below `root`, by these paths.
 
     Raises
     ------
@@ -220,10 +223,12 @@ def extract(
     set_threads(1)
     chosen = choose(device, require_gpu)
     log_mel = LogMel(features, audio.sample_rate).to(chosen)
+    files = {entry.path: root / entry.path for entry in entries}
+    files |= {path: Path(file) for path, file in (elsewhere or {}).items()}
     with ThreadPoolExecutor(threads) as pool:
 
         def plan(entry: Entry) -> _Plan:
-            return _planned(entry, root / entry.path, audio, slicing, gate)
+            return _planned(entry, files[entry.path], audio, slicing, gate)
 
         outcomes = progress(
             _in_order(pool, _or_broken(plan), entries, 2 * threads), len(entries), "recordings' headers"
@@ -234,7 +239,7 @@ def extract(
         cached = chain(unplanned, progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"))
         write(
             output,
-            cached if broken_clips == "exclude" else _none_broken(cached, root),
+            cached if broken_clips == "exclude" else _none_broken(cached, files),
             feature_settings(audio, slicing, gate, features),
             n_mels=features.n_mels,
             dtype=features.dtype,
@@ -278,12 +283,12 @@ def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
         log.info("clips from %d-channel recordings: %d", number, count)
 
 
-def _none_broken(clips: Iterable[CachedClip | Excluded], root: Path) -> Iterator[CachedClip | Excluded]:
+def _none_broken(clips: Iterable[CachedClip | Excluded], files: Mapping[str, Path]) -> Iterator[CachedClip | Excluded]:
     """Pass clips on and, at their end, stop where some are broken: so one run finds all that are to be mended."""
     broken: dict[str, list[Path]] = {}
     for clip in clips:
         if isinstance(clip, Excluded):
-            broken.setdefault(clip.reason, []).append(root / clip.entry.path)
+            broken.setdefault(clip.reason, []).append(files[clip.entry.path])
         yield clip
     if broken:
         total = sum(map(len, broken.values()))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from offnote import cache, datasets, synthesis
+from offnote import cache, datasets, rehearsal, synthesis
 from offnote.challenge import Challenge, load_challenge
 from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Dataset, Section, Settings, resolve
@@ -44,11 +44,14 @@ class Recordings:
         Every clip with what is known of it, by machine, in the order of the clip list.
     caches
         Feature caches made elsewhere, by machine; empty where features are made from audio.
+    elsewhere
+        The files of clips whose paths are not below `root`, by these paths.
     """
 
     root: Path
     clips: Mapping[Machine, Sequence[Clip]]
     caches: Mapping[Machine, Path]
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def are_made(self) -> bool:
@@ -57,7 +60,8 @@ class Recordings:
 
     def files(self, machine: Machine) -> list[str]:
         """Return the recordings of a machine, each once, however many of its stretches are clips."""
-        return list(dict.fromkeys(str(self.root / clip.path) for clip in self.clips[machine]))
+        paths = [clip.path for clip in self.clips[machine]]
+        return list(dict.fromkeys(self.elsewhere.get(path, str(self.root / path)) for path in paths))
 
     def fingerprint(self, machine: Machine) -> str:
         """Return a hash of size and date of each recording of a machine: one replaced by an older one is noticed too.
@@ -295,6 +299,32 @@ def plan_submission(runs: Mapping[str, Run], *, asked: bool) -> PlannedSubmissio
             raise InputError(f"submission.technical_report: there is no file {report}; leave it empty to add it later")
     files = planned_files(first.year, labels, [report is not None for report in reports])
     return PlannedSubmission(systems, files, list(filter(None, reports)))
+
+
+def plan_rehearsal(run: Run) -> Run | None:
+    """Plan a rehearsal: machines of the development set play those of the evaluation set.
+
+    Returns
+    -------
+    Run or None
+        Its name is that of `run` with ``/rehearsal``, and so lie its files. None where that run starts from caches
+        without recordings, has slices, or no machine of the development set.
+    """
+    recordings, challenge = run.recordings, run.challenge
+    clips = [clip for machine in recordings.clips for clip in recordings.clips[machine]]
+    if challenge is None or recordings.caches or any(clip.start is not None for clip in clips):
+        return None
+    development = {
+        machine: clips for machine, clips in recordings.clips.items() if challenge.holds("development", machine)
+    }
+    if not development:
+        return None
+    roles = rehearsal.cast(challenge, development)
+    dataset = run.settings.dataset
+    changed = dataset.model_copy(update={"name": f"{dataset.name}{rehearsal.SUFFIX}", "machines": None})
+    settings = run.settings.model_copy(update={"run": f"{run.settings.run}/rehearsal", "dataset": changed})
+    elsewhere = {role.path: str(recordings.root / played.path) for role, played in roles}
+    return Run(settings, Recordings(recordings.root, _by_machine(role for role, _ in roles), {}, elsewhere))
 
 
 def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machine]]], size: int) -> list[Batch]:

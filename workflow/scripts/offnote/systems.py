@@ -7,7 +7,9 @@ mean of the trials' thresholds: each is chosen from the clips that its own trial
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -18,14 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from offnote import cache, scores
-from offnote.challenge import Challenge, LabelledSection, Section, load_challenge
+from offnote.challenge import Challenge, LabelledSection, Section, ground_truth_files, load_challenge
 from offnote.clips import Clip, Machine, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, choose_thresholds, join
+from offnote.files import replacing
 from offnote.logs import log
-from offnote.official import Evaluation, judge
+from offnote.official import Evaluation, evaluate, judge, report, write_tables
+from offnote.package_check import check_submission
+from offnote.rehearsal import SUFFIX
 from offnote.scores import Key, name_clip
 from offnote.submission import (
     MANIFEST,
@@ -186,7 +191,7 @@ def submit(folder: Path, systems: Sequence[System], first: Settings, manifests: 
     first
         The settings that say what is stated once for all: the year and who sends it.
     manifests
-        The manifest of each system's run.
+        The manifest of each system's run; none in a rehearsal.
 
     Raises
     ------
@@ -196,8 +201,87 @@ def submit(folder: Path, systems: Sequence[System], first: Settings, manifests: 
     team = first.submission
     stated = {key: value for key in TEAM if (value := getattr(team, key)) is not None}
     labels = labels_of(team.lastname, team.institute, len(systems))
-    beside = {f"{label}{MANIFEST}": path.read_bytes() for label, path in zip(labels, manifests, strict=True)}
+    beside = {f"{label}{MANIFEST}": path.read_bytes() for label, path in zip(labels, manifests, strict=False)}
     return write_submission(folder, challenge_of(first).year, stated, systems, beside)
+
+
+def rehearse(
+    folder: Path,
+    runs: Sequence[tuple[ScoredRun, ScoredRun]],
+    first: Settings,
+    played: Mapping[str, str],
+    times: Mapping[str, float],
+) -> None:
+    """Write the submission of a rehearsal, check it, then open the labels and judge it as the evaluators would.
+
+    Parameters
+    ----------
+    folder
+        Where ``submission``, ``ground_truth``, the official tables of each system and ``rehearsal.md`` go.
+    runs
+        For each system the rehearsal's run, and the run that it is a rehearsal of.
+    first
+        As in :func:`submit`.
+    played
+        The clip of the development set behind each clip of the rehearsal, by their paths.
+    times
+        Seconds that the jobs of each stage took.
+
+    Raises
+    ------
+    InputError
+        The submission is not as it should be.
+    """
+    challenge = challenge_of(first)
+    # Only rehearsals write here: one of another name would be taken for a part of this.
+    shutil.rmtree(folder / "submission", ignore_errors=True)
+    written = submit(folder / "submission", [system_of(*pair) for pair in runs], first, [])
+    check = check_submission(written.archive, challenge.year, runs[0][0].clips)
+    if check.mistakes:
+        raise InputError(f"{written.archive}: {check.mistakes[0]}")
+    for name, text in ground_truth_files(challenge, _truths(challenge, *runs[0], played)).items():
+        with replacing(folder / "ground_truth" / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    lines = [
+        f"# Rehearsal of DCASE {challenge.year} Task 2",
+        "",
+        f"The submission passes the check: {written.archive}",
+        "",
+    ]
+    lines += [f"* {stage}: {seconds:.0f} s of jobs" for stage, seconds in times.items()]
+    for label in check.systems:
+        judged = evaluate(written.archive.parent / "task2" / label, challenge.year, folder / "ground_truth")
+        write_tables(folder / label, label, judged)
+        lines += ["", *report(label, judged)]
+    with replacing(folder / "rehearsal.md") as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def stage_seconds(logs: Path) -> dict[str, float]:
+    """Add up what the jobs of a rehearsal took, stage by stage, by the benchmarks that Snakemake wrote of them."""
+    return {
+        stage: sum(
+            json.loads(line)["s"]
+            for path in (logs / stage).rglob("*.benchmark.jsonl")
+            if any(part == "rehearsal" or part.endswith(SUFFIX) for part in path.parts)
+            for line in path.read_text(encoding="utf-8").splitlines()
+        )
+        for stage in ("features", "train", "score")
+    }
+
+
+def _truths(
+    challenge: Challenge, sent: ScoredRun, judged: ScoredRun, played: Mapping[str, str]
+) -> dict[Section, dict[str, tuple[bool, str]]]:
+    """Return label and domain of the rehearsal's test clips: those of the clips that they are."""
+    known = {clip.path: clip for clip in read_clips(judged.clips)}
+    truths: dict[Section, dict[str, tuple[bool, str]]] = {}
+    for clip in read_clips(sent.clips):
+        if clip.split == "test":
+            real = known[played[clip.path]]
+            section = next(part for part in challenge.files_of(clip.machine) if part.domain in ("", real.domain))
+            truths.setdefault(section, {})[PurePosixPath(clip.path).name] = (real.label == "anomaly", real.domain)
+    return truths
 
 
 def challenge_of(settings: Settings) -> Challenge:
