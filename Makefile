@@ -13,7 +13,7 @@ demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
 	snakemake --cores 8
 
 test: $(VENV)/ready ## run the tests
-	pytest --numprocesses auto --dist loadfile
+	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
 	pytest tests/kill

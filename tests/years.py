@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -13,6 +14,37 @@ from offnote.clips import Machine
 RATE = 16000
 TRAIN, TEST = 4, 2
 """Training clips of a machine, and its test clips of each label and domain."""
+
+
+TEAM: dict[str, Any] = {
+    "lastname": "Lastname",
+    "institute": "Institute",
+    "authors": [
+        {
+            "lastname": "Lastname",
+            "firstname": "First",
+            "email": "first@example.org",
+            "corresponding": True,
+            "affiliation": {"institution": "Institute", "location": "Town"},
+        }
+    ],
+    "name": "Autoencoder",
+    "abbreviation": "AE",
+}
+LABEL = "Lastname_Institute_task2"
+
+
+def settings(year: int, **changes: Any) -> dict[str, Any]:
+    """Return the configuration of a run on these recordings that is sent, as quick as can be."""
+    return {
+        "run": "ae",
+        "preset": f"dcase{year}",
+        "dataset": {"name": f"dcase{year}", "path": "recordings", "layout": f"dcase{year}"},
+        "training": {"epochs": 1, "validation": 0.25},
+        "evaluate": {"resamples": 0},
+        "jobs": {"machines": 50},
+        "submission": TEAM | {"year": year},
+    } | changes
 
 
 def clip_names(year: int, machine: Machine, kind: str) -> Iterator[str]:

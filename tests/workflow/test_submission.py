@@ -1,11 +1,10 @@
-"""From the clips of a year to a submission that passes the check, by the real Snakefile."""
+"""A submission of two systems, by the real Snakefile: what is sent, that it comes out the same, and its rehearsal."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
-import subprocess
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,55 +17,9 @@ from offnote.challenge import load_challenge, scan_rows
 from offnote.official import evaluate
 from offnote.package_check import check_submission
 
-from tests.years import record
+from tests.years import LABEL, record, settings
 
 from .conftest import Workflow
-
-TEAM: dict[str, Any] = {
-    "lastname": "Lastname",
-    "institute": "Institute",
-    "authors": [
-        {
-            "lastname": "Lastname",
-            "firstname": "First",
-            "email": "first@example.org",
-            "corresponding": True,
-            "affiliation": {"institution": "Institute", "location": "Town"},
-        }
-    ],
-    "name": "Autoencoder",
-    "abbreviation": "AE",
-}
-LABEL = "Lastname_Institute_task2"
-
-
-def settings(year: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "run": "ae",
-        "preset": f"dcase{year}",
-        "dataset": {"name": f"dcase{year}", "path": "recordings", "layout": f"dcase{year}"},
-        "training": {"epochs": 1, "validation": 0.25},
-        "evaluate": {"resamples": 0},
-        "jobs": {"machines": 50},
-        "submission": TEAM | {"year": year},
-    } | changes
-
-
-@pytest.mark.parametrize("year", [2020, 2021, 2022, 2023, 2025, 2026])
-def test_every_year_goes_from_clips_to_a_submission_that_passes_the_check(workflow: Workflow, year: int) -> None:
-    record(workflow.folder / "recordings", year)
-    (workflow.folder / "report.pdf").write_bytes(b"%PDF-1.7\nnothing yet\n")
-    config = settings(year)
-    config["submission"] = config["submission"] | {"technical_report": "report.pdf"}
-    workflow.finish(config, "submission")
-    folder = workflow.folder / "results/ae/submission"
-    check = check_submission(folder / f"{LABEL}.zip", year, workflow.folder / "recordings")
-    assert (check.mistakes, check.warnings, check.systems) == ([], [], [f"{LABEL}_1"])
-    challenge = load_challenge(year)
-    assert check.tables == len(challenge.evaluated()) * (2 if challenge.decisions else 1)
-    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
-    assert json.loads((folder / f"{LABEL}_1.manifest.json").read_text())["config"]["submission"]["year"] == year
-    assert "Nothing to be done" in workflow.finish(config, "submission")
 
 
 @pytest.fixture(scope="module")
