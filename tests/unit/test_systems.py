@@ -150,7 +150,9 @@ def test_a_clip_of_the_evaluation_set_without_a_score_is_named(tmp_path: Path) -
         )
     with pytest.raises(InputError, match=r"ToyCar/id_05: the clip test/b\.wav has no score \(silent\)"):
         system_of(run)
-    with pytest.raises(InputError, match="run demo: has no ToyCar/id_06, a machine of the evaluation set of 2020"):
+    with pytest.raises(
+        InputError, match="run demo: has no ToyCar/id_06 with training clips, a machine of the evaluation set of 2020"
+    ):
         system_of(replace(run, machines=[one for one in run.machines if one.name != "ToyCar/id_06"]))
     with pytest.raises(InputError, match="ToyCar/id_05: cannot be sent: no training clips"):
         system_of(replace(run, machines=[replace(one, scores=[], status="no training clips") for one in run.machines]))

@@ -130,8 +130,19 @@ def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workfl
     config["dataset"] = config["dataset"] | {"machines": ["!ToothBrush/*"]}
     done = sent.run(config, "--dry-run", "submission")
     assert done.returncode == 1
-    assert "has no ToothBrush/section_00, a machine of the evaluation set of 2024" in done.stdout + done.stderr
+    assert (
+        "has no ToothBrush/section_00 with training clips, a machine of the evaluation set of 2024"
+        in done.stdout + done.stderr
+    )
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_machine_of_the_development_set_that_is_not_there_is_named(sent: Workflow) -> None:
+    config = settings(2024, run="less")
+    config["dataset"] = config["dataset"] | {"machines": ["!fan"]}
+    done = sent.run(config, "--dry-run", "rehearse")
+    assert done.returncode == 1
+    assert "has no fan/section_00 with training clips, a machine of the development set" in done.stdout + done.stderr
 
 
 def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:

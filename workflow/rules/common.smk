@@ -58,14 +58,12 @@ try:
         if not ARCHIVES or (workflow.is_main_process and "retrieve" not in sys.argv):
             raise
         RUNS = {}
-    SENT = plan.plan_submission(RUNS, asked="submission" in sys.argv) if RUNS else None
+    SENT = plan.plan_submission(RUNS, {"submission", "rehearse"} & set(sys.argv)) if RUNS else None
     # The runs that were asked for, and for each of a submission one that rehearses it.
     ASKED = list(RUNS)
     REHEARSALS = {run.settings.run: plan.plan_rehearsal(run) for run in SENT.systems} if SENT else {}
-    if "rehearse" in sys.argv and not (REHEARSALS and all(REHEARSALS.values())):
-        raise InputError(
-            "rehearse: needs recordings of the development set, and the section `submission` as docs/enter.md has it"
-        )
+    if "rehearse" in sys.argv and not all(REHEARSALS.values()):
+        raise InputError("rehearse: needs whole recordings; there are only slices, or feature caches made elsewhere")
     RUNS |= {rehearsal.settings.run: rehearsal for rehearsal in REHEARSALS.values() if rehearsal}
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""

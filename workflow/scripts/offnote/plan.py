@@ -22,7 +22,7 @@ from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
-from offnote.submission import labels_of, planned_files, require_evaluation_set
+from offnote.submission import labels_of, planned_files, require_machines
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
 CHECKPOINTS = "results/cache/checkpoints"
@@ -261,7 +261,7 @@ class PlannedSubmission:
     reports: list[str]
 
 
-def plan_submission(runs: Mapping[str, Run], *, asked: bool) -> PlannedSubmission | None:
+def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedSubmission | None:
     """Plan the submission of some runs; None where the configuration does not say all that it needs.
 
     Parameters
@@ -269,7 +269,7 @@ def plan_submission(runs: Mapping[str, Run], *, asked: bool) -> PlannedSubmissio
     runs
         As :func:`plan` returns them.
     asked
-        Whether somebody wants it, so that what is missing is an error.
+        What somebody wants of it, so that what is missing is an error: ``submission``, ``rehearse``, or neither.
 
     Raises
     ------
@@ -291,8 +291,10 @@ def plan_submission(runs: Mapping[str, Run], *, asked: bool) -> PlannedSubmissio
             raise
         return None
     systems = [runs[name] for name in names]
-    for run in systems if asked else ():
-        require_evaluation_set(run.settings.run, run.scored_machines, load_challenge(first.year))
+    kinds = (("development", "submission"), ("development", "rehearse"), ("evaluation", "submission"))
+    for kind in dict.fromkeys(kind for kind, target in kinds if target in asked):
+        for run in systems:
+            require_machines(run.settings.run, run.scored_machines, load_challenge(first.year), kind)
     reports = [run.settings.submission.technical_report for run in systems]
     for report in filter(None, reports):
         if asked and not Path(report).is_file():

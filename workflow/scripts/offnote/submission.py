@@ -156,21 +156,21 @@ def planned_files(year: int, labels: Sequence[str], reports: Sequence[bool]) -> 
     return [_archive(labels), CHECKSUMS, *(f"{label}{MANIFEST}" for label in labels), *package]
 
 
-def require_evaluation_set(run: str, machines: Collection[Machine], challenge: Challenge) -> None:
-    """Make sure that a run has every machine of the evaluation set.
+def require_machines(run: str, machines: Collection[Machine], challenge: Challenge, kind: str) -> None:
+    """Make sure that a run has every machine of the ``development`` or the ``evaluation`` set.
 
     Raises
     ------
     InputError
         It lacks one.
     """
-    for section in challenge.evaluated():
-        machine = Machine(section.machine_type, section.machine_id)
-        if machine not in machines:
-            raise InputError(
-                f"run {run}: has no {machine}, a machine of the evaluation set of {challenge.year}; dataset.path must "
-                "lead to the development, additional training and evaluation sets together"
-            )
+    for machine_type, ids in challenge.machines.get(kind, {}).items():
+        for machine in (Machine(machine_type, machine_id) for machine_id in ids):
+            if machine not in machines:
+                raise InputError(
+                    f"run {run}: has no {machine} with training clips, a machine of the {kind} set of "
+                    f"{challenge.year}; a submission needs all of them: see dataset.path and dataset.machines"
+                )
 
 
 def write_submission(

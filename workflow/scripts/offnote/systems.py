@@ -39,7 +39,7 @@ from offnote.submission import (
     System,
     Written,
     labels_of,
-    require_evaluation_set,
+    require_machines,
     results_in_percent,
     write_submission,
 )
@@ -425,7 +425,7 @@ def _sent(
     """Return scores and decisions of the evaluation set, by section and clip."""
     rows = _test_rows(run)
     known = {machine.machine: machine for machine in run.machines}
-    require_evaluation_set(run.settings.run, known, challenge)
+    require_machines(run.settings.run, known, challenge, "evaluation")
     scored: dict[Section, dict[str, float]] = {}
     decided: dict[Section, dict[str, bool]] = {}
     for machine in dict.fromkeys(
