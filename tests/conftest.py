@@ -9,7 +9,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# How long an example takes says more about what else runs on the machine.
+hypothesis.settings.register_profile("offnote", deadline=None)
+hypothesis.settings.load_profile("offnote")
 
 ROOT = Path(__file__).resolve().parents[1]
 

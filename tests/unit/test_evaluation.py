@@ -489,6 +489,27 @@ def test_a_machine_whose_scoring_had_nothing_to_go_by_has_that_status_and_its_te
     assert {row["machine_type"] for row in found["clips"]} == {"fan"}
 
 
+def test_a_run_in_which_no_machine_has_scores_is_refused(run: Run) -> None:
+    for path in run.add("pump/id_00", LABELLED):
+        path.write_text("path,split\n")
+        path.with_suffix(".json").write_text('{"status": "no usable training clips", "excluded": []}')
+    with pytest.raises(InputError, match=r"no machine has scores \(pump/id_00: no usable training clips\)"):
+        run.evaluate()
+
+
+def test_test_clips_are_counted_without_the_excluded_ones_where_there_are_no_scores_too(run: Run) -> None:
+    run.add("fan/id_00", LABELLED)
+    paths = run.add("pump/id_00", LABELLED)
+    test = next(clip for clip in run.clips if (clip.machine_type, clip.split) == ("pump", "test"))
+    gone = [Excluded(Entry(test.path, "test"), "silent")]
+    for path in paths:
+        path.write_text("path,split\n")
+        about = {"status": "no usable training clips", "excluded": excluded_rows(gone)}
+        path.with_suffix(".json").write_text(json.dumps(about))
+    [pump] = [row for row in run.evaluate(broken_clips="exclude")["machines"] if row["machine_type"] == "pump"]
+    assert int(pump["normal"]) + int(pump["anomaly"]) == len(LABELLED) - 1
+
+
 def test_an_excluded_slice_leaves_its_recording_its_other_slices(run: Run) -> None:
     first, second, third = slices("a.wav", 3)
     sliced_run(run, [Clip("a.wav", "fan", "id_00", "test", "")], [first, third])

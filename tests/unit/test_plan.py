@@ -163,6 +163,14 @@ def test_an_unknown_aggregator_is_found_before_any_job() -> None:
     assert plan({"evaluate": {"aggregator": "q95"}, "scores": {"quantiles": [0.95]}})
 
 
+@pytest.mark.parametrize("name", ["a{b}.wav", "a<b>.wav"])
+def test_brackets_that_snakemake_reads_are_refused(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).touch()
+    (tmp_path / "odd.tsv").write_text(f"path\tmachine_type\tmachine_id\tsplit\n{name}\tfan\tid_00\ttrain\n")
+    with pytest.raises(InputError, match="Snakemake takes what is between"):
+        plan({"dataset": {"name": "odd", "path": str(tmp_path / "odd.tsv")}})
+
+
 def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:
     [batch] = batches("score", [({"run": "a"}, [FAN_0, PUMP])], 1)
     assert batch.name == "score"

@@ -88,17 +88,23 @@ def test_a_broken_clip_is_named_last_on_the_screen(workflow: Workflow) -> None:
     assert not workflow.files("broken/tables/*")
 
 
-def test_long_recordings_are_sliced(workflow: Workflow) -> None:
+def test_long_recordings_are_sliced_and_a_machine_that_is_off_gets_a_status(workflow: Workflow) -> None:
     write(workflow.folder / "normal.wav", np.concatenate(clips("train/normal")))
+    write(workflow.folder / "on.wav", np.concatenate(clips("test/normal")))
+    write(workflow.folder / "off.wav", 1e-3 * np.concatenate(clips("train/normal")))
     write(workflow.folder / "new.wav", np.concatenate(clips("test/normal") + clips("test/anomaly")))
     rows = ["path\tmachine_type\tmachine_id\tsplit", "normal.wav\tpump\tno_1\ttrain", "new.wav\tpump\tno_1\ttest"]
+    rows += ["off.wav\tpump\tno_2\ttrain", "on.wav\tpump\tno_2\ttest"]
     (workflow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     dataset = {"name": "long", "path": str(workflow.folder / "sheet.tsv")}
-    workflow.finish(SETTINGS | {"run": "long", "dataset": dataset, "slice": {"length": 2.0}})
+    gated = {"slice": {"length": 2.0}, "gate": {"level": -60.0}}
+    workflow.finish(SETTINGS | {"run": "long", "dataset": dataset, **gated})
     scored = workflow.rows("long/scores/pump/no_1/trial_0.csv")
     assert [row["start"] for row in scored if row["split"] == "test"] == [f"{2.0 * number}" for number in range(8)]
     assert len([row for row in scored if row["split"] in ("train", "validation")]) == 8
     assert len(workflow.rows("long/tables/clips.csv")) == 8
+    statuses = {row["machine_id"]: row["status"] for row in workflow.rows("long/tables/machines.csv")}
+    assert statuses == {"no_1": "no labels", "no_2": "no usable training clips"}
 
 
 def test_starting_from_caches_without_audio(demo: Workflow, workflow: Workflow) -> None:

@@ -168,6 +168,7 @@ def test_a_machine_without_a_usable_clip_gets_a_status_and_holds_up_no_other(wor
     assert {name: row["status"] for name, row in machines.items()} == statuses
     assert (machines["none"]["auc"] != "", machines["untrained"]["auc"], machines["nothing"]["auc"]) == (True, "", "")
     assert (machines["untrained"]["normal"], machines["untrained"]["anomaly"]) == ("2", "2")
+    assert (machines["nothing"]["normal"], machines["nothing"]["anomaly"]) == ("0", "0")
     excluded = Counter((row["machine_id"], row["split"]) for row in workflow.rows("broken/tables/excluded.csv"))
     assert excluded == {("untrained", "train"): 4, ("nothing", "train"): 4, ("nothing", "test"): 4}
     assert {row["machine_id"] for row in workflow.rows("broken/tables/clips.csv")} == {"none"}

@@ -98,7 +98,7 @@ def write(
     Raises
     ------
     InputError
-        There is no clip at all, or a clip's frames do not have `n_mels` values.
+        A clip's frames do not have `n_mels` values.
     """
     with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
         shape, chunks = (0, n_mels), (FRAMES_PER_CHUNK, n_mels)
@@ -107,8 +107,6 @@ def write(
         )
         excluded: list[Excluded] = []
         written = list(_append(frames, clips, excluded))
-        if not written and not excluded:
-            raise InputError(f"{path}: there is no clip to write; check the dataset's list of clips, slices and gate")
         _write_clips(file.create_group("clips", track_times=False), written)
         if excluded:
             _write_excluded(file.create_group("excluded", track_times=False), excluded)

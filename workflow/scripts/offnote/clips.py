@@ -163,7 +163,8 @@ def read_clips(path: Path) -> list[Clip]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check dataset.path") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: is not a table of tab-separated UTF-8 text ({error})") from error
+        hint = ": is a quotation mark opened and not closed?" if "end of data" in str(error) else ""
+        raise InputError(f"{path}: is not a table of tab-separated UTF-8 text ({error}{hint})") from error
     if not clips:
         raise InputError(f"{path}: has no rows; list one clip a row")
     check_unique(clips, str(path))

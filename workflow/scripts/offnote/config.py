@@ -98,7 +98,7 @@ class Dataset(Section):
     """Where the recordings are and how their paths are to be read."""
 
     name: FreeName = Field("demo", description="Names the dataset in `results/cache`; two datasets need two names.")
-    path: str | None = Field(
+    path: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="A folder of recordings in a known layout, or a sample sheet (`.tsv`). Empty: the demo set.",
     )
@@ -158,11 +158,11 @@ class Audio(Section):
 class Slice(Section):
     """Cutting long recordings into clips, without copying audio."""
 
-    length: Annotated[float, Field(gt=0.0)] | None = Field(
+    length: Annotated[float, Field(ge=0.01)] | None = Field(
         None,
         description="Length of a slice in seconds. Empty: a file is one clip. A shorter rest at the end is left out.",
     )
-    hop: Annotated[float, Field(gt=0.0)] | None = Field(
+    hop: Annotated[float, Field(ge=0.01)] | None = Field(
         None, description="Seconds from the start of a slice to the start of the next. Empty: as `length`, no overlap."
     )
 
@@ -403,6 +403,8 @@ class Settings(Section):
             raise ValueError("device is 'cpu' and require_gpu is true: set one of the two")
         if self.slice.length is None and (self.slice.hop is not None or self.gate.level is not None):
             raise ValueError("slice.hop and gate.level shape slices: set slice.length too")
+        if self.model.batch_norm and self.training.batch_size == 1:
+            raise ValueError("training.batch_size must be 2 or more where model.batch_norm is true")
         if isinstance(self.submission.trial, int) and self.submission.trial >= self.training.trials:
             raise ValueError(
                 f"submission.trial is {self.submission.trial}, and training.trials is {self.training.trials}"

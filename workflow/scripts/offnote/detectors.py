@@ -277,8 +277,9 @@ def fit_scope(
 ) -> Checkpoint:
     """Fit the detector of one scope and trial, and write its files.
 
-    Where broken clips are excluded and no training clip is left, ``model.json`` says so, and the others are empty: the
-    machines of the scope stand in the tables with that status, and hold up no other.
+    Where broken clips are excluded, or a gate leaves out what it takes for silence, and no training clip is left,
+    ``model.json`` says so, and the others are empty: the machines of the scope stand in the tables with that status,
+    and hold up no other.
 
     Parameters
     ----------
@@ -429,12 +430,6 @@ def _normal_clips(
         chosen = held_out([cache.entries[clip] for clip in usable], fraction, derive_seed(seed, trial, machine))
         unseen += [(number, usable[place]) for place in chosen]
         fitted += [(number, clip) for place, clip in enumerate(usable) if place not in chosen]
-    if not fitted and broken_clips == "stop":
-        machines = ", ".join(f'"!{cache.path.parent.name}/{cache.path.stem}"' for cache in caches)
-        raise InputError(
-            f"{scope}: no training clip can be used, as where a gate leaves out all of them; change that, or leave the "
-            f"machine out: dataset.machines: [{machines}]"
-        )
     return NormalClips(caches, fitted, unseen)
 
 

@@ -231,6 +231,12 @@ def evaluate(
     excluded = [row for result in results for row in _excluded_rows(result)]
     if excluded and broken_clips == "stop":
         raise InputError(_say_what_is_excluded(excluded))
+    if results and not any(result.joined for result in results):
+        first = results[0]
+        raise InputError(
+            f"run {run}: no machine has scores ({first.machine.name}: {first.status}); look at dataset.path, slice and "
+            f"gate{', and at the clips that are broken' if excluded else ''}"
+        )
     tables = (
         [row for result in results for row in _machine_rows(result, settings.confidence)],
         list(_type_rows(results, settings.confidence)),
@@ -263,7 +269,8 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
     rows = _Rows(listed)
     excluded = [(clip, rows.label(clip)) for clip in outcome.excluded]
     if status := machine.status or outcome.status:
-        return MachineResult(machine, status, _counts(row.label for row in listed), excluded)
+        without = {rows.of_excluded(clip) for clip, _ in excluded}
+        return MachineResult(machine, status, _counts(row.label for row in listed if row not in without), excluded)
     joined = join(machine, listed, settings.aggregator)
     chosen = choose_thresholds(joined, settings)
     counts = _counts(joined.labels.tolist())

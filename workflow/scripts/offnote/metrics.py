@@ -341,12 +341,12 @@ def healthy_share(held_out: int, new: int) -> float:
     """
     if held_out == 0:
         return math.nan
+    from scipy import stats
+
     over = held_out - math.floor(held_out * UNUSUAL / 100.0)
 
     def chance(count: int) -> float:
-        top = count + over - 1
-        orders = sum(math.comb(held_out, among) * math.comb(new, top - among) for among in range(min(over, top + 1)))
-        return orders / math.comb(held_out + new, top)
+        return float(stats.hypergeom.cdf(over - 1, held_out + new, held_out, count + over - 1))
 
     surprising = bisect.bisect_left(range(new + 1), True, key=lambda count: chance(count) <= 1.0 - UNUSUAL / 100.0)
     return (surprising - 1) / new

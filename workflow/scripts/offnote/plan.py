@@ -512,8 +512,8 @@ def _check(run: Run) -> None:
         str(run.recordings.root),
         *(clip.path for machine in run.machines for clip in run.recordings.clips[machine]),
     }:
-        if "{" in path or "}" in path:
-            raise InputError(f"{path}: Snakemake takes braces in a path for wildcards; rename it")
+        if any(bracket in path for bracket in "{}<>"):
+            raise InputError(f"{path}: Snakemake takes what is between {{}} or <> in a path for a variable; rename it")
     if not run.scopes:
         raise InputError(
             f"run {run.settings.run}: no machine has training clips, so there is nothing to learn from; "

@@ -22,10 +22,13 @@ from offnote.errors import InputError
 from offnote.files import replacing
 
 NOTHING_TO_TRAIN_ON = "no usable training clips"
-"""Status of a machine, beside those known when the Snakefile is read: its training clips are broken, and excluded."""
+"""Status of a machine, beside those known when the Snakefile is read: its training clips are broken and excluded, or a
+gate or the length of slices leaves none."""
 
 NOTHING_TO_SCORE = "no usable clips"
-"""Status of a machine whose clips are all broken, and excluded, though others of its scope could be trained on."""
+"""Status of a machine of which nothing is left to score, though others of its scope could be trained on."""
+
+MEND = "Delete the file, and run the same again."
 
 SPLITS = ("train", "validation", "test", "supplemental")
 
@@ -140,7 +143,9 @@ def read(path: Path) -> ScoreTable:
     names = _statistic_names(path, header)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
-            raise InputError(f"{path}, row {number}: {len(row)} cells under {len(header)} columns; is it cut off?")
+            raise InputError(
+                f"{path}, row {number}: {len(row)} cells under {len(header)} columns; is it cut off? {MEND}"
+            )
     if not rows:
         raise InputError(f"{path}: the score file holds no clip; score the machine again.")
     table = _table(path, dict(zip(header, zip(*rows, strict=True), strict=True)), names)
@@ -236,7 +241,7 @@ def _numbers(path: Path, name: str, cells: Sequence[str], empty: float | None = 
             except ValueError:
                 value = math.nan
             if not math.isfinite(value):
-                raise InputError(f"{path}, row {number}: {cell!r} in column {name!r} is not a finite number.")
+                raise InputError(f"{path}, row {number}: {cell!r} in column {name!r} is not a finite number. {MEND}")
             yield value
 
     return np.fromiter(parse(), dtype=np.float64, count=len(cells))

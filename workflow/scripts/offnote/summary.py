@@ -95,7 +95,8 @@ def summary_lines(
         yield ""
         yield (
             f"No threshold for {', '.join(undecided)}: there are no clips to choose it from. Hold some out "
-            "(`training.validation`), or set `evaluate.threshold: gamma`."
+            "(`training.validation`), or set `evaluate.threshold: gamma`; where all training clips of the machine "
+            "itself are excluded, neither helps."
         )
     unrated = [row for row in means if row["status"] != "ok"]
     if unrated:
@@ -249,9 +250,13 @@ def _how_to_read_percentiles(machines: Iterable[Sequence[Row]]) -> Iterator[str]
     known = sorted(filter(None, held_out))
     if known:
         yield ""
-        count = f"{known[0]}" if known[0] == known[-1] else f"{known[0]} to {known[-1]}"
+        count = (
+            _plural(known[-1], "held-out clip")
+            if known[0] == known[-1]
+            else f"{known[0]} to {known[-1]} held-out clips"
+        )
         yield (
-            f"The percentiles rest on {count} held-out clips a machine: at worst they come in steps of "
+            f"The percentiles rest on {count} a machine: at worst they come in steps of "
             f"{100 / known[0]:.3g}, half that on a tie, and 100 says no more than *above all of them*."
         )
     if len(known) < len(held_out):
@@ -310,7 +315,7 @@ def _plural(count: int, noun: str) -> str:
 
 
 def _code(text: str) -> str:
-    return f"`{text}`"
+    return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
