@@ -219,3 +219,15 @@ def test_a_pipe_is_no_recording(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.wav")
     with pytest.raises(InputError, match=r"a\.wav: is no file but a pipe"):
         find_recordings(tmp_path)
+
+
+@pytest.mark.parametrize("second", ["sub/link.wav", "absolute"])
+def test_one_recording_under_two_paths_is_refused(tmp_path: Path, second: str) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "a.wav").touch()
+    (tmp_path / "sub/link.wav").symlink_to("../a.wav")
+    other = str(tmp_path / "a.wav") if second == "absolute" else second
+    rows = ["path\tmachine_type\tmachine_id\tsplit", "a.wav\tfan\tid_00\ttrain", f"{other}\tfan\tid_00\ttest"]
+    (tmp_path / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    with pytest.raises(InputError, match="are one recording; name it by one path everywhere"):
+        load_clips(tmp_path / "sheet.tsv")

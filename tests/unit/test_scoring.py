@@ -113,6 +113,14 @@ def test_the_sidecar_names_the_model_and_the_inputs(tmp_path: Path, model: Path)
     assert str(tmp_path) not in json.dumps(about)
 
 
+def test_a_score_file_that_lost_rows_is_refused(tmp_path: Path, model: Path) -> None:
+    score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
+    rows = (tmp_path / "scores.csv").read_text().splitlines(keepends=True)
+    (tmp_path / "scores.csv").write_text("".join(rows[:4]))
+    with pytest.raises(InputError, match=r"scores\.csv: not the scores .* Delete the file, and run the same again"):
+        scores.read(tmp_path / "scores.csv")
+
+
 def test_a_clip_shorter_than_a_window_is_excluded_and_so_is_what_the_cache_lacks(tmp_path: Path, model: Path) -> None:
     whole = score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "whole.csv")
     silent = Excluded(Entry("silent.wav", "test"), "silent")

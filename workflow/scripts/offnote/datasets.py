@@ -128,7 +128,23 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
     for name in sorted({clip.path for clip in clips}):
         if not (path.parent / name).is_file():
             raise InputError(f"{path}: there is no file {name}; paths are relative to the sheet's folder")
+    _check_one_name(path, clips)
     return clips
+
+
+def _check_one_name(sheet: Path, clips: Sequence[Clip]) -> None:
+    """Refuse one recording under two paths, as by a link: it could be trained on under one and tested under the other.
+
+    Raises
+    ------
+    InputError
+        Names both paths.
+    """
+    names: dict[str, str] = {}
+    for name in dict.fromkeys(clip.path for clip in clips):
+        recording = os.path.realpath(sheet.parent / name)
+        if (other := names.setdefault(recording, name)) != name:
+            raise InputError(f"{sheet}: {other} and {name} are one recording; name it by one path everywhere")
 
 
 def parse_paths(root: Path, paths: Sequence[str], layout: str) -> list[Clip]:

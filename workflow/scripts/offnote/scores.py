@@ -20,6 +20,7 @@ import numpy.typing as npt
 from offnote.clips import Entry, Excluded
 from offnote.errors import InputError
 from offnote.files import replacing
+from offnote.provenance import sha256_of
 
 NOTHING_TO_TRAIN_ON = "no usable training clips"
 """Status of a machine, beside those known when the Snakefile is read: its training clips are broken and excluded, or a
@@ -126,13 +127,15 @@ def write(path: Path, table: ScoreTable) -> None:
 
 
 def read(path: Path) -> ScoreTable:
-    """Read a score file.
+    """Read a score file, and compare it with the checksum in the JSON file beside it, where there is one.
 
     Raises
     ------
     InputError
-        If the file is missing or holds no clip, a column is missing, or a cell is wrong. Rows count from 1, the header.
+        If the file is missing or holds no clip, a column is missing, a cell is wrong, or its checksum is another. Rows
+        count from 1, the header.
     """
+    checksum = _about(path).get("scores_sha256")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file, strict=True)) or [[]]
@@ -150,6 +153,8 @@ def read(path: Path) -> ScoreTable:
         raise InputError(f"{path}: the score file holds no clip; score the machine again.")
     table = _table(path, dict(zip(header, zip(*rows, strict=True), strict=True)), names)
     _refuse_duplicates(path, table.clips())
+    if checksum not in (None, sha256_of(path)):
+        raise InputError(f"{path}: not the scores that the JSON file beside it speaks of. {MEND}")
     return table
 
 
@@ -174,17 +179,34 @@ def read_outcome(path: Path) -> Outcome:
     InputError
         The JSON file is damaged.
     """
+    about = _about(path)
+    try:
+        excluded = [Excluded(reason=row["reason"], entry=_entry(row)) for row in about.get("excluded", [])]
+        return Outcome(about.get("status", ""), excluded)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(_damaged(path)) from error
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """Return what the JSON file beside a score file says; nothing where there is none."""
     beside = path.with_suffix(".json")
     if not beside.exists():
-        return Outcome()
+        return {}
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
-        return Outcome(
-            about.get("status", ""),
-            [Excluded(reason=row.pop("reason"), entry=Entry(**row)) for row in about["excluded"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{beside}: it must tell which clips have no score; score the machine again.") from error
+    except (OSError, ValueError) as error:
+        raise InputError(_damaged(path)) from error
+    if not isinstance(about, dict):
+        raise InputError(_damaged(path))
+    return about
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    return Entry(**{name: value for name, value in row.items() if name != "reason"})
+
+
+def _damaged(path: Path) -> str:
+    return f"{path.with_suffix('.json')}: it must tell which clips have no score; score the machine again."
 
 
 def name_clip(clip: Key) -> str:

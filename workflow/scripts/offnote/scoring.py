@@ -19,7 +19,7 @@ from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log, progress
-from offnote.provenance import versions
+from offnote.provenance import sha256_of, versions
 from offnote.scores import NOTHING_TO_SCORE, Key, ScoreTable, excluded_rows, write
 
 CLIPS_PER_READ = 32
@@ -86,6 +86,7 @@ def score_machine(
         about = {
             "format": "offnote-scores",
             "format_version": 1,
+            "scores_sha256": sha256_of(output),
             "model": card.weights_sha256,
             "scope": card.scope,
             "trial": card.trial,
