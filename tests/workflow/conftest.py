@@ -36,8 +36,7 @@ class Workflow:
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile")]
-        # The overlay comes last: --configfile would take targets for further files.
-        command += ["--cores", str(cores), "--directory", str(self.folder), *options, "--configfile", str(overlay)]
+        command += ["--cores", str(cores), "--directory", str(self.folder), "--configfile", str(overlay), *options]
         environment = os.environ | {"PYTHONPATH": str(self.code / "workflow/scripts")}
         return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 

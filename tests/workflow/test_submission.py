@@ -27,7 +27,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Return a folder with a submission of two systems: the mean of two trials, and the second trial alone."""
     flow = Workflow(tmp_path_factory.mktemp("sent"))
     record(flow.folder / "recordings", 2024)
-    flow.finish(two_systems(), "submission")
+    flow.finish(two_systems(), "--", "submission")
     return flow
 
 
@@ -40,7 +40,7 @@ def two_systems() -> dict[str, Any]:
 
 def test_the_same_submission_comes_out_of_another_folder_byte_for_byte(sent: Workflow, workflow: Workflow) -> None:
     shutil.copytree(sent.folder / "recordings", workflow.folder / "recordings")
-    workflow.finish(two_systems(), "submission", cores=1)
+    workflow.finish(two_systems(), "--", "submission", cores=1)
     files = {name: sent.files(name) for name in ("ae/submission/*.*", "ae/submission/SHA256SUMS")}
     assert len(files["ae/submission/*.*"]) == 3  # the archive and the manifests of two systems
     assert files == {name: workflow.files(name) for name in files}
@@ -119,7 +119,7 @@ def test_the_official_tables_are_those_of_the_score_files(sent: Workflow, tmp_pa
 def test_what_is_missing_is_said_before_any_job(sent: Workflow, changes: dict[str, Any], sentence: str) -> None:
     config = settings(2024)
     config["submission"] = config["submission"] | changes
-    done = sent.run(config, "--dry-run", "submission")
+    done = sent.run(config, "--dry-run", "--", "submission")
     assert done.returncode == 1
     assert sentence in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
@@ -128,7 +128,7 @@ def test_what_is_missing_is_said_before_any_job(sent: Workflow, changes: dict[st
 def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workflow) -> None:
     config = settings(2024, run="less")
     config["dataset"] = config["dataset"] | {"machines": ["!ToothBrush/*"]}
-    done = sent.run(config, "--dry-run", "submission")
+    done = sent.run(config, "--dry-run", "--", "submission")
     assert done.returncode == 1
     assert (
         "has no ToothBrush/section_00 with training clips, a machine of the evaluation set of 2024"
@@ -140,14 +140,14 @@ def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workfl
 def test_a_machine_of_the_development_set_that_is_not_there_is_named(sent: Workflow) -> None:
     config = settings(2024, run="less")
     config["dataset"] = config["dataset"] | {"machines": ["!fan"]}
-    done = sent.run(config, "--dry-run", "rehearse")
+    done = sent.run(config, "--dry-run", "--", "rehearse")
     assert done.returncode == 1
     assert "has no fan/section_00 with training clips, a machine of the development set" in done.stdout + done.stderr
 
 
 def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
     config = settings(2024, run="rehearsed")
-    screen = sent.finish(config, "rehearse")
+    screen = sent.finish(config, "--", "rehearse")
     folder = sent.folder / "results/rehearsed/rehearsal"
     assert check_submission(folder / f"submission/{LABEL}.zip", 2024).mistakes == []
     assert "Rehearsal of DCASE 2024 Task 2" in screen
@@ -169,7 +169,7 @@ def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
         alike = dict(zip(played.sha256, range(len(played)), strict=True))
         for number, sha256 in enumerate(role.sha256):
             assert np.array_equal(role.clip(number), played.clip(alike[sha256]))
-    assert "Nothing to be done" in sent.finish(config, "rehearse")
+    assert "Nothing to be done" in sent.finish(config, "--", "rehearse")
 
 
 def test_the_archive_holds_what_lies_beside_it(sent: Workflow) -> None:

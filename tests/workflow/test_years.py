@@ -20,7 +20,7 @@ def test_every_year_goes_from_clips_to_a_submission_that_passes_the_check(workfl
     (workflow.folder / "report.pdf").write_bytes(b"%PDF-1.7\nnothing yet\n")
     config = settings(year)
     config["submission"] = config["submission"] | {"technical_report": "report.pdf"}
-    workflow.finish(config, "submission")
+    workflow.finish(config, "--", "submission")
     folder = workflow.folder / "results/ae/submission"
     check = check_submission(folder / f"{LABEL}.zip", year, workflow.folder / "recordings")
     assert (check.mistakes, check.warnings, check.systems) == ([], [], [f"{LABEL}_1"])
@@ -28,4 +28,4 @@ def test_every_year_goes_from_clips_to_a_submission_that_passes_the_check(workfl
     assert check.tables == len(challenge.evaluated()) * (2 if challenge.decisions else 1)
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     assert json.loads((folder / f"{LABEL}_1.manifest.json").read_text())["config"]["submission"]["year"] == year
-    assert "Nothing to be done" in workflow.finish(config, "submission")
+    assert "Nothing to be done" in workflow.finish(config, "--", "submission")
