@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from offnote.clips import SPLITS, Clip, read_clips, write_clips
+from offnote.clips import DOMAINS, SPLITS, Clip, read_clips, write_clips
 from offnote.errors import InputError
 
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
@@ -54,6 +54,7 @@ def test_no_test_domain_is_known_before_evaluate() -> None:
         (HEADER + "a.wav\tfan\tall\ttrain\tnormal\n", "line 2, machine_id: 'all'"),
         (HEADER + "a.wav\tfan\tid_00\tvalid\tnormal\n", "line 2, split: 'valid' is none of train, test, supplemental"),
         (HEADER + "a.wav\tfan\tid_00\ttest\tbroken\n", "line 2, label: 'broken'"),
+        (HEADER[:-1] + "\tdomain\na.wav\tfan\tid_00\ttest\t\ttraget\n", "domain: 'traget' is none of empty, source"),
         (HEADER + "a.wav\tfan\tid_00\ttrain\tanomaly\n", "line 2: a training clip is labelled anomaly"),
         (HEADER + 2 * "a.wav\tfan\tid_00\ttrain\tnormal\n", "the clip a.wav is listed twice"),
         (HEADER + "a.wav\tfan\tid_00\ttrain\tnormal\n./a.wav\tfan\tid_00\ttest\tnormal\n", "a.wav is listed twice"),
@@ -93,7 +94,8 @@ texts = st.text("abä'\"#,;/.=日", min_size=1, max_size=8)
             split=st.sampled_from(SPLITS),
             label=st.sampled_from(["", "normal"]),
             start=st.none(),
-            domain=texts,
+            domain=st.sampled_from(DOMAINS),
+            attributes=texts,
         ),
         min_size=1,
         max_size=5,

@@ -8,6 +8,7 @@ import re
 import pytest
 import yaml
 from offnote.config import ROOT, resolve
+from offnote.status import Status
 
 FAULTS = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
 
@@ -38,6 +39,11 @@ def test_the_configurations_that_the_pages_show_hold(page: str) -> None:
         shown = yaml.safe_load(block)
         dataset = {"name": "pump", "path": "recordings"} | shown.get("dataset", {})
         assert resolve(shown | {"dataset": dataset})
+
+
+def test_every_status_of_a_machine_stands_on_the_page_of_the_files() -> None:
+    rows = re.findall(r"^\| `status` \| (.*) \|$", (ROOT / "docs/files.md").read_text(encoding="utf-8"), re.M)
+    assert set(re.findall("`(.*?)`", rows[0])) == set(Status)
 
 
 def test_the_numbers_of_the_readme_come_out() -> None:

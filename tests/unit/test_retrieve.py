@@ -36,7 +36,6 @@ from offnote.retrieve import (
     Patience,
     archives_of,
     planned_archives,
-    read_record,
     retrieve,
     retrieve_archive,
     unpack,
@@ -311,12 +310,6 @@ def test_what_is_no_record_is_refused(zenodo: Zenodo, tmp_path: Path, body: byte
     zenodo.next_for("7", other(body))
     with pytest.raises(InputError, match=r"answers no JSON|is not a record of Zenodo with a list of files"):
         fetch(zenodo, tmp_path)
-
-
-def test_a_record_is_read_as_zenodo_writes_it(zenodo: Zenodo) -> None:
-    record = read_record(zenodo.url, 7)
-    assert record["dev_fan.zip"] == ("dev_fan.zip", len(ZIP), f"md5:{hashlib.md5(ZIP).hexdigest()}")
-    assert set(record) == {"dev_fan.zip", "dev_valve.zip", "LICENSE.txt"}
 
 
 def test_a_wrong_checksum_is_told_and_nothing_good_is_lost(zenodo: Zenodo, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from offnote.errors import InputError
 from offnote.files import replacing
 
 SPLITS = ("train", "test", "supplemental")
+DOMAINS = ("", "source", "target")
 LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 REQUIRED = ("path", "machine_type", "machine_id", "split")
 
@@ -50,8 +51,10 @@ class Clip:
         ``normal``, ``anomaly``, or empty where nobody knows.
     start, end
         The slice in seconds; None for the whole file.
-    time, domain, attributes
-        When it was recorded, its domain (``source`` or ``target``), and further attributes, as free text.
+    domain
+        ``source``, ``target``, or empty where there are no domains or nobody knows.
+    time, attributes
+        When it was recorded, and further attributes, as free text.
     """
 
     path: str
@@ -228,13 +231,15 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
     if None in row or None in row.values():
         raise InputError(f"{where}: has another number of columns than the header")
     cells = {str(column): str(value).strip() for column, value in row.items()}
-    cells["label"] = cells.get("label", "").lower()
+    for column in ("label", "domain"):
+        cells[column] = cells.get(column, "").lower()
     if not cells["path"]:
         raise InputError(f"{where}: the path is empty")
     for column in ("machine_type", "machine_id"):
         check_name(f"{where}, {column}", cells[column])
     _check_choice(f"{where}, split", cells["split"], SPLITS)
     _check_choice(f"{where}, label", cells["label"], tuple(LABELS))
+    _check_choice(f"{where}, domain", cells["domain"], DOMAINS, "; what else is known of a clip goes into attributes")
     label = LABELS[cells["label"]]
     if cells["split"] == "train" and label == "anomaly":
         raise InputError(f"{where}: a training clip is labelled anomaly; detectors learn from normal clips only")
@@ -243,7 +248,7 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
         raise InputError(f"{where}: a slice needs both start and end; give the other one, or neither")
     if start is not None and end is not None and end <= start:
         raise InputError(f"{where}: the slice ends at {end:g} s, not after its start")
-    texts = {column: cells.get(column, "") for column in ("time", "domain", "attributes")}
+    texts = {column: cells.get(column, "") for column in ("time", "attributes")}
     return Clip(
         posixpath.normpath(cells["path"].replace("\\", "/")),
         cells["machine_type"],
@@ -252,6 +257,7 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
         label,
         start,
         end,
+        domain=cells["domain"],
         **texts,
     )
 
@@ -271,9 +277,9 @@ def check_name(where: str, name: str) -> None:
         )
 
 
-def _check_choice(where: str, value: str, choices: Sequence[str]) -> None:
+def _check_choice(where: str, value: str, choices: Sequence[str], hint: str = "") -> None:
     if value not in choices:
-        raise InputError(f"{where}: {value!r} is none of {', '.join(choice or 'empty' for choice in choices)}")
+        raise InputError(f"{where}: {value!r} is none of {', '.join(choice or 'empty' for choice in choices)}{hint}")
 
 
 def _seconds(where: str, column: str, text: str) -> float | None:

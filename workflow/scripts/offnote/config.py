@@ -289,7 +289,7 @@ class Evaluate(Section):
     false_alarm_rate: Fraction = Field(
         0.1, description="The share of normal clips that may raise an alarm; the baselines take 0.1."
     )
-    resamples: Annotated[int, Field(ge=0)] = Field(
+    resamples: Annotated[int, Field(ge=0, le=100_000)] = Field(
         1000, description="Bootstrap resamples behind an interval; 0 for none."
     )
     confidence: Fraction = Field(0.95, description="Coverage of the bootstrap intervals.")

@@ -39,7 +39,8 @@ from offnote.logs import log
 from offnote.mahalanobis import Distances, residual_covariances, residuals
 from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
-from offnote.scores import NOTHING_TO_TRAIN_ON, statistics
+from offnote.scores import statistics
+from offnote.status import Status
 from offnote.training import ClipReference, History, fit, held_out, start, window_sources
 from offnote.windows import context_windows
 
@@ -333,8 +334,9 @@ def fit_scope(
         )
         checkpoint = Checkpoint(_checkpoint_path(checkpoints, card, caches, code), checkpoint_seconds)
         if not clips.fitted:
-            log.warning("%s: %s", scope, NOTHING_TO_TRAIN_ON)
-            _save(directory, card.model_copy(update={"status": NOTHING_TO_TRAIN_ON}), safetensors.torch.save({}))
+            status = Status.NO_USABLE_TRAINING_CLIPS
+            log.warning("%s: %s", scope, status)
+            _save(directory, card.model_copy(update={"status": status}), safetensors.torch.save({}))
             _write_losses(directory / "loss.csv", History())
             return checkpoint
         DETECTORS[model.detector].fit(clips, card, chosen_device, checkpoint).save(directory)

@@ -26,6 +26,7 @@ from offnote.files import replacing
 from offnote.logs import log
 from offnote.provenance import derive_seed
 from offnote.scores import Key, Outcome, ScoreTable, name_clip
+from offnote.status import Status
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
 from offnote.thresholds import Threshold
 
@@ -107,6 +108,11 @@ class LabelledScores:
         """Return the scores of the test clips with this label, (trials, clips)."""
         return self.test[:, self.labels == label]
 
+    def known(self) -> tuple[npt.NDArray[np.bool_], FloatArray]:
+        """Return of the clips with a label whether each is anomalous, (known,), and its scores, (trials, known)."""
+        known = self.labels != ""
+        return self.labels[known] == "anomaly", self.test[:, known]
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -138,8 +144,7 @@ class MachineResult:
     ----------
     machine : MachineScores
     status : str
-        ``ok``, ``no labels``, ``one class only``, ``no test clips``, ``all test clips are excluded``, or
-        why there are no scores: ``no training clips``, ``no usable training clips``, ``no usable clips``.
+        One of :class:`offnote.status.Status`.
     counts : mapping of str to int
         Test clips that are ``normal``, ``anomaly`` and ``unlabelled``.
     excluded : sequence of (Excluded, str)
@@ -275,7 +280,7 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
     chosen = choose_thresholds(joined, settings)
     counts = _counts(joined.labels.tolist())
     status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in excluded))
-    if status != "ok":
+    if status != Status.OK:
         return MachineResult(machine, status, counts, excluded, joined, thresholds=chosen)
     trials = _trial_areas(joined, settings.max_fpr)
     seed = derive_seed(settings.seed, 0, machine.name)
@@ -424,15 +429,14 @@ def _counts(labels: Iterable[str]) -> dict[str, int]:
 
 def _status(counts: Mapping[str, int], *, excluded: bool) -> str:
     if not any(counts.values()):
-        return "all test clips are excluded" if excluded else "no test clips"
+        return Status.ALL_TEST_CLIPS_EXCLUDED if excluded else Status.NO_TEST_CLIPS
     classes = (counts["normal"] > 0) + (counts["anomaly"] > 0)
-    return ("no labels", "one class only", "ok")[classes]
+    return (Status.NO_LABELS, Status.ONE_CLASS_ONLY, Status.OK)[classes]
 
 
 def _trial_areas(joined: LabelledScores, max_fpr: float) -> list[tuple[float, float]]:
-    known = joined.labels != ""
-    anomalous = joined.labels[known] == "anomaly"
-    return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in joined.test[:, known]]
+    anomalous, trials = joined.known()
+    return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in trials]
 
 
 def choose_thresholds(joined: LabelledScores, settings: Evaluate) -> list[Threshold]:

@@ -22,13 +22,13 @@ from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
+from offnote.status import Status
 from offnote.submission import labels_of, planned_files, require_machines
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
 CHECKPOINTS = "results/cache/checkpoints"
 ALL = "all"
 DEMO_FOLDER = "results/cache/demo"
-NO_TRAINING_CLIPS = "no training clips"
 CLOCKS_APART_SECONDS = 5.0
 
 
@@ -114,7 +114,7 @@ class Run:
 
     def status(self, machine: Machine) -> str:
         """Say why `machine` gets no model, in the words of the tables; empty where it gets one."""
-        return "" if self.scope_of(machine) in self.scopes else NO_TRAINING_CLIPS
+        return "" if self.scope_of(machine) in self.scopes else Status.NO_TRAINING_CLIPS
 
     @property
     def trials(self) -> range:

@@ -276,9 +276,8 @@ def _bins(scores: FloatArray) -> tuple[FloatArray, str]:
 
 
 def _roc_curves(joined: LabelledScores) -> list[Curve]:
-    known = joined.labels != ""
-    anomalous = joined.labels[known] == "anomaly"
-    return [metrics.roc(anomalous, trial) for trial in joined.test[:, known]]
+    anomalous, trials = joined.known()
+    return [metrics.roc(anomalous, trial) for trial in trials]
 
 
 def _why_no_scores(result: MachineResult) -> str:

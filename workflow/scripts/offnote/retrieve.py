@@ -312,18 +312,6 @@ def retrieve_archive(
     return listed
 
 
-def read_record(url: str, number: int, patience: Patience | None = None) -> dict[str, Entry]:
-    """Return the files that a record holds, by name.
-
-    Raises
-    ------
-    InputError
-        There is no such record, or the answer is not that of Zenodo.
-    """
-    with _session() as session:
-        return _read_record(session, url, number, patience or Patience())
-
-
 def unpack(archive: Path, target: Path) -> list[tuple[str, int, int]]:
     """Unpack a zip file; every file is put in its place whole, and none in the place of another.
 

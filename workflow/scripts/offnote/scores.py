@@ -22,13 +22,6 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.provenance import sha256_of
 
-NOTHING_TO_TRAIN_ON = "no usable training clips"
-"""Status of a machine, beside those known when the Snakefile is read: its training clips are broken and excluded, or a
-gate or the length of slices leaves none."""
-
-NOTHING_TO_SCORE = "no usable clips"
-"""Status of a machine of which nothing is left to score, though others of its scope could be trained on."""
-
 MEND = "Delete the file, and run the same again."
 
 SPLITS = ("train", "validation", "test", "supplemental")

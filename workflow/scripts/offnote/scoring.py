@@ -20,7 +20,8 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log, progress
 from offnote.provenance import sha256_of, versions
-from offnote.scores import NOTHING_TO_SCORE, Key, ScoreTable, excluded_rows, write
+from offnote.scores import Key, ScoreTable, excluded_rows, write
+from offnote.status import Status
 
 CLIPS_PER_READ = 32
 EMPTY = ScoreTable(*(np.array([], dtype=np.str_),) * 2, *(np.array([], dtype=np.float64),) * 2, statistics={})
@@ -76,7 +77,7 @@ def score_machine(
             clip: why_too_short(features, clip, card.window.frames, broken_clips) for clip in range(len(features))
         }
         usable = [clip for clip, reason in too_short.items() if not reason]
-        status = card.status or ("" if usable else NOTHING_TO_SCORE)
+        status = card.status or ("" if usable else Status.NO_USABLE_CLIPS)
         if status:
             log.warning("%s: %s", features.path, status)
             write(output, EMPTY)

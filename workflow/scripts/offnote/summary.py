@@ -13,6 +13,7 @@ from markdown_it import MarkdownIt
 from offnote import metrics
 from offnote.config import Evaluate
 from offnote.scores import name_clip
+from offnote.status import Status
 
 Row = Mapping[str, Any]
 
@@ -81,7 +82,7 @@ def summary_lines(
     yield from _opening(run, settings, means, len({row["trial"] for row in trials}))
     if excluded:
         yield from _exclusions(excluded)
-    rated = [row for row in means if row["status"] == "ok"]
+    rated = [row for row in means if row["status"] == Status.OK]
     if rated:
         yield from _detection(settings, rated, types, trials)
     new = [row for row in clips if row["label"] == ""]
@@ -98,7 +99,7 @@ def summary_lines(
             "(`training.validation`), or set `evaluate.threshold: gamma`; where all training clips of the machine "
             "itself are excluded, neither helps."
         )
-    unrated = [row for row in means if row["status"] != "ok"]
+    unrated = [row for row in means if row["status"] != Status.OK]
     if unrated:
         yield from ("", "## Machines without an AUC", "")
         cells = [[_name(row), row["status"], *(str(row[name]) for name in COUNTS)] for row in unrated]

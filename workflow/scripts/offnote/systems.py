@@ -32,6 +32,7 @@ from offnote.official import Evaluation, evaluate, judge, report, write_tables
 from offnote.package_check import check_submission
 from offnote.rehearsal import SUFFIX
 from offnote.scores import Key, name_clip
+from offnote.status import Status
 from offnote.submission import (
     MANIFEST,
     TEAM,
@@ -447,7 +448,7 @@ def _sent(
 
 
 def _require_all_scores(machine: MachineScores, listed: Sequence[Clip]) -> None:
-    status = _why_unscored(machine) or ("" if listed else "no test clips")
+    status = _why_unscored(machine) or ("" if listed else Status.NO_TEST_CLIPS)
     if status:
         raise InputError(f"{machine.name}: cannot be sent: {status}; a submission needs a score for every clip")
     broken = [clip for clip in scores.read_outcome(machine.scores[0]).excluded if clip.entry.split == "test"]
