@@ -12,31 +12,27 @@ from offnote import cache, detectors
 from offnote.cache import CachedClip
 from offnote.challenge import ground_truth_files, load_challenge, read_folder, years
 from offnote.clips import Clip, Entry, Machine
-from offnote.config import Training, Window
+from offnote.config import Demo, Training, Window
 from offnote.detectors import fit_scope, load_detector
 from offnote.meta import package_of
 from offnote.rehearsal import cast
+from offnote.synthetic_challenge import machines, takes
 
 from tests.small import small_model
-from tests.years import clip_names
 
 
 def development(year: int) -> dict[Machine, list[Clip]]:
     """Make up the clips of the development set of a year."""
-    machines = {}
-    for machine_type, ids in load_challenge(year).machines["development"].items():
-        for machine in (Machine(machine_type, machine_id) for machine_id in ids):
-            machines[machine] = [
-                Clip(
-                    path,
-                    *machine,
-                    "train" if "/train/" in path else "test",
-                    "anomaly" if "anomaly_" in path else "normal",
-                    domain=("target" if "target_" in path else "source") if year > 2020 else "",
-                )
-                for path in clip_names(year, machine, "development")
-            ]
-    return machines
+    demo = Demo(year=year, train=4, test_normal=4, test_anomaly=4)
+    return {
+        machine: [
+            Clip(take.path, *machine, take.split, take.label, domain=take.domain)
+            for take in takes(demo, machine)
+            if take.split != "supplemental"
+        ]
+        for machine in machines(demo)
+        if load_challenge(year).holds("development", machine)
+    }
 
 
 @pytest.mark.parametrize("year", years())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from offnote import plan, synthesis
+from offnote import plan, synthetic_challenge
 from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
 from offnote.device import gpu_expected
@@ -27,7 +27,8 @@ TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "exclu
 FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
 # The module of the package that does the work of each stage.
 MODULES = {
-    "synthesise": "synthesis",
+    "synthesise": "synthetic_challenge",
+    "ground_truth": "synthetic_challenge",
     "index": "clips",
     "features": "features",
     "train": "detectors",

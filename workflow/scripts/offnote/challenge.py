@@ -142,6 +142,29 @@ class Package(_Described):
     inferred_from: int | None = None
 
 
+class DemoNames(_Described):
+    """What the clips of the demo set in the shape of this year are called, and what is in them.
+
+    Attributes
+    ----------
+    train, test
+        Paths of training clips, and of test clips that tell their label, with the fields ``{machine_type}``,
+        ``{machine_id}``, ``{number}`` and perhaps ``{domain}``, ``{label}`` and ``{attributes}``.
+    supplemental
+        The same of supplemental clips; empty where a year has none.
+    hide_attributes
+        Whether the clips of some machine types do not tell their attributes.
+    channels
+        Of a clip: one microphone, or two.
+    """
+
+    train: str
+    test: str
+    supplemental: str = ""
+    hide_attributes: bool = False
+    channels: int = 1
+
+
 class Section(NamedTuple):
     """What one score file covers: a machine's section, or where a year parts the domains one domain of it."""
 
@@ -188,6 +211,8 @@ class Challenge(_Described):
         The machine IDs of each machine type, by set (development, evaluation).
     package
         What a submission holds; None where the year's file does not say.
+    demo
+        What the clips of a demo set of the year are called; None where the year's file does not say.
 
     Examples
     --------
@@ -210,6 +235,7 @@ class Challenge(_Described):
     first_shot: bool = False
     machines: dict[str, dict[str, tuple[str, ...]]] = {}
     package: Package | None = None
+    demo: DemoNames | None = None
 
     @model_validator(mode="after")
     def _check_what_is_named(self) -> Self:
@@ -358,7 +384,8 @@ def load_challenge(year: int) -> Challenge:
 def _recipe(path: Path) -> dict[str, Any]:
     """Return what a file says under ``challenge``, key by key laid over the year it is based on.
 
-    Its key ``package`` may be based on another year: young templates continue old ones, whatever else changes.
+    Its key ``package`` may be based on another year: young templates continue old ones, whatever else changes. What it
+    says under ``demo`` is laid over what the year below says there.
     """
     stated = dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("challenge", {}))
     below = stated.pop("based_on", "")
@@ -366,7 +393,10 @@ def _recipe(path: Path) -> dict[str, Any]:
         package = dict(stated["package"])
         of = package.pop("based_on", "")
         stated["package"] = (_recipe(path.with_name(f"{of}.yaml"))["package"] if of else {}) | package
-    return (_recipe(path.with_name(f"{below}.yaml")) if below else {}) | stated
+    base = _recipe(path.with_name(f"{below}.yaml")) if below else {}
+    if "demo" in base:
+        stated["demo"] = base["demo"] | stated.get("demo", {})
+    return base | stated
 
 
 def read_folder(folder: Path, challenge: Challenge, labels: Path | None = None) -> list[LabelledSection]:

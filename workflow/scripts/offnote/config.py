@@ -132,8 +132,13 @@ class Dataset(Section):
 
 
 class Demo(Section):
-    """Size of the built-in demo set, for each of its machines."""
+    """The built-in demo set, and how many clips each of its machines has."""
 
+    year: int | None = Field(
+        None,
+        description="Make all machines of this year of the challenge, in its layout, with its domains; pair it with "
+        "the preset of the year. Empty: eight machines in the layout of 2020.",
+    )
     train: Positive = Field(64, description="Training clips (all normal).")
     test_normal: Positive = Field(32, description="Normal test clips.")
     test_anomaly: Positive = Field(32, description="Anomalous test clips, of several kinds and severities.")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from offnote import cache, datasets, rehearsal, synthesis
+from offnote import cache, datasets, rehearsal, synthesis, synthetic_challenge
 from offnote.challenge import Challenge, load_challenge
 from offnote.clips import Clip, Machine, check_name, read_clips
-from offnote.config import Dataset, Section, Settings, resolve
+from offnote.config import Dataset, Demo, Section, Settings, resolve
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
@@ -46,17 +46,15 @@ class Recordings:
         Feature caches made elsewhere, by machine; empty where features are made from audio.
     elsewhere
         The files of clips whose paths are not below `root`, by these paths.
+    are_made
+        Whether the workflow makes the recordings itself: those of the demo set.
     """
 
     root: Path
     clips: Mapping[Machine, Sequence[Clip]]
     caches: Mapping[Machine, Path]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def are_made(self) -> bool:
-        """Whether the workflow makes the recordings itself: those of the demo set."""
-        return self.root == Path(DEMO_FOLDER)
+    are_made: bool = False
 
     def files(self, machine: Machine) -> list[str]:
         """Return the recordings of a machine, each once, however many of its stretches are clips."""
@@ -198,6 +196,10 @@ class Batch:
         """Return a function of a job's wildcards that calls `function` with them and with those the batch knows."""
         return lambda wildcards: function({**self.known, **dict(wildcards.items())})
 
+    def sized(self, function: Callable[[Mapping[str, str], Any, int], int]) -> Callable[[Any, Any, int], int]:
+        """Return a resource of a job: `function` of its wildcards, its input files, and how often it is tried."""
+        return lambda wildcards, input, attempt: function({**self.known, **dict(wildcards.items())}, input, attempt)  # noqa: A006
+
     def each(self, function: Callable[[Mapping[str, str], Machine], Any]) -> Callable[[Mapping[str, str]], list[Any]]:
         """Return a function of the wildcards that lists `function` of the wildcards and each member in turn."""
         return self.of(lambda known: [function(known, member) for member in self.members or [_machine_in(known)]])
@@ -326,7 +328,43 @@ def plan_rehearsal(run: Run) -> Run | None:
     changed = dataset.model_copy(update={"name": f"{dataset.name}{rehearsal.SUFFIX}", "machines": None})
     settings = run.settings.model_copy(update={"run": f"{run.settings.run}/rehearsal", "dataset": changed})
     elsewhere = {role.path: str(recordings.root / played.path) for role, played in roles}
-    return Run(settings, Recordings(recordings.root, _by_machine(role for role, _ in roles), {}, elsewhere))
+    played = replace(recordings, clips=_by_machine(role for role, _ in roles), elsewhere=elsewhere)
+    return Run(settings, played)
+
+
+def demo_folder(demo: Demo) -> str:
+    """Return where the demo set lies; that of a year lies beside the other.
+
+    Examples
+    --------
+    >>> demo_folder(Demo()), demo_folder(Demo(year=2024))
+    ('results/cache/demo', 'results/cache/demo_2024')
+    """
+    return DEMO_FOLDER if demo.year is None else f"{DEMO_FOLDER}_{demo.year}"
+
+
+def demo_batches(demo: Demo, size: int) -> list[Batch]:
+    """Divide the work of making the demo set into batches.
+
+    One batch stands for all machines by its wildcards where their clips are called alike. In the shape of a year they
+    are not: those of the evaluation set tell less, and those of some machine types.
+
+    Examples
+    --------
+    >>> [batch.name for batch in demo_batches(Demo(), 20)], len(demo_batches(Demo(year=2022), 20))
+    (['synthesise'], 3)
+    """
+    if demo.year is None:
+        return [Batch("synthesise", {})]
+    chunks = _chunks(synthetic_challenge.machines(demo), size)
+    return [Batch(f"synthesise_{number}", {}, chunk) for number, chunk in enumerate(chunks)]
+
+
+def demo_paths(demo: Demo, batch: Batch) -> list[str]:
+    """Return the clips that a batch of the demo set makes, relative to the set's root."""
+    if demo.year is None:
+        return synthesis.machine_paths(demo, "{machine_type}", "{machine_id}")
+    return [take.path for machine in batch.members for take in synthetic_challenge.takes(demo, machine)]
 
 
 def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machine]]], size: int) -> list[Batch]:
@@ -353,10 +391,15 @@ def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machin
         return [Batch(name, {})]
     divided = []
     for place, (known, group) in enumerate(groups):
-        members = tuple(group)
-        chunks = [members[first : first + size] for first in range(0, len(members), size)]
-        divided += [Batch(f"{name}_{place}_{number}", known, chunk) for number, chunk in enumerate(chunks)]
+        divided += [
+            Batch(f"{name}_{place}_{number}", known, chunk) for number, chunk in enumerate(_chunks(group, size))
+        ]
     return divided
+
+
+def _chunks(machines: Iterable[Machine], size: int) -> list[tuple[Machine, ...]]:
+    members = tuple(machines)
+    return [members[first : first + size] for first in range(0, len(members), size)]
 
 
 def _feature_settings(settings: Settings) -> dict[str, Any]:
@@ -368,15 +411,17 @@ def _find(settings: Settings) -> Recordings:
     if dataset.features is not None:
         return _find_caches(Path(dataset.features), settings)
     if dataset.path is None:
-        root = Path(DEMO_FOLDER)
-        return Recordings(root, _by_machine(_demo_clips(root, settings)), {})
+        root = Path(demo_folder(settings.demo))
+        return Recordings(root, _by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
     path = Path(dataset.path).expanduser()
     clips = datasets.load_clips(path, dataset.layout)
     return Recordings(path if path.is_dir() else path.parent, _by_machine(clips), {})
 
 
-def _demo_clips(root: Path, settings: Settings) -> list[Clip]:
-    return datasets.parse_paths(root, synthesis.planned_paths(settings.demo), "dcase2020")
+def _demo_clips(root: Path, demo: Demo) -> list[Clip]:
+    if demo.year is None:
+        return datasets.parse_paths(root, synthesis.planned_paths(demo), "dcase2020")
+    return datasets.parse_paths(root, synthetic_challenge.planned_paths(demo), f"dcase{demo.year}")
 
 
 def _find_caches(folder: Path, settings: Settings) -> Recordings:

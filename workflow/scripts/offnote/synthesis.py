@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import soundfile
@@ -70,6 +70,23 @@ class Range(NamedTuple):
 
     faint: float
     plain: float
+
+
+class Recorded(NamedTuple):
+    """What a microphone records, before it is added up.
+
+    Attributes
+    ----------
+    machine, hall : ndarray of float32, shape (samples,)
+        Relative to `MACHINE_LEVEL`.
+    """
+
+    machine: Samples
+    hall: Samples
+
+    def mixed(self) -> Samples:
+        """Return the clip."""
+        return _gain(MACHINE_LEVEL) * (self.machine + self.hall)
 
 
 def _gain(decibels: float) -> np.float32:
@@ -402,7 +419,7 @@ class Valve(Machine):
 
 
 _TYPES: Mapping[str, type[Machine]] = {"rotor": Rotor, "pump": Pump, "slide_rail": SlideRail, "valve": Valve}
-_MACHINES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
+PROTOTYPES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
     ("rotor", "id_00"): partial(
         Rotor,
         shaft=29.2,
@@ -462,13 +479,42 @@ _MACHINES: Mapping[tuple[str, str], Callable[[Generator, int], Machine]] = {
         closing=(650.0, 1700.0, 4800.0),
     ),
 }
-MACHINES: tuple[tuple[str, str], ...] = tuple(_MACHINES)
+MACHINES: tuple[tuple[str, str], ...] = tuple(PROTOTYPES)
 HALL: Spectrum = ((30, 6), (100, 4), (400, 0), (1500, -10), (8000, -26))
 
 
-def _factory(rng: Generator, samples: int) -> Samples:
+def rebuilt(
+    prototype: Callable[[Generator, int], Machine], pitch: float, pace: float
+) -> Callable[[Generator, int], Machine]:
+    """Return a machine like another, of another size and speed.
+
+    Parameters
+    ----------
+    prototype
+        One of `PROTOTYPES`.
+    pitch
+        Multiplies its resonances and the frequencies of its noise.
+    pace
+        Multiplies its speeds, and divides what it takes of time.
+    """
+    assert isinstance(prototype, partial)
+    changed: dict[str, Any] = {}
+    for name, value in prototype.keywords.items():
+        if isinstance(value, tuple):
+            corners = [
+                (pitch * corner[0], corner[1]) if isinstance(corner, tuple) else pitch * corner for corner in value
+            ]
+            changed[name] = tuple(corners)
+        elif name in ("stroke", "cycle", "open_for"):
+            changed[name] = value / pace
+        elif isinstance(value, float):
+            changed[name] = value * pace
+    return partial(prototype, **changed)
+
+
+def factory(rng: Generator, samples: int, spectrum: Spectrum = HALL) -> Samples:
     """Return the noise of a hall, of unit power: rumble that comes and goes, and now and then a clank far away."""
-    rumble = _noise(rng, samples, HALL, rng.uniform(-0.35, 0.35)) * (1 + 0.1 * _wander(rng, samples, 0.8))
+    rumble = _noise(rng, samples, spectrum, rng.uniform(-0.35, 0.35)) * (1 + 0.1 * _wander(rng, samples, 0.8))
     clanks = _happenings(rng, samples, 0.15)
     return rumble + _knocks(samples, clanks, rng.uniform(7, 28, clanks.size), _ring((530.0, 1270.0, 2210.0), 0.05))
 
@@ -556,9 +602,26 @@ def fault_of(path: str, demo: Demo) -> Fault | None:
     clip = _read(path)
     if not clip.anomalous:
         return None
-    kinds = list(_TYPES[clip.machine_type].faults)
-    block, place = divmod(clip.number, len(kinds))
-    seed = derive_seed(demo.seed, block, f"faults of {clip.machine_type}/{clip.machine_id}")
+    return planned_fault(demo, f"{clip.machine_type}/{clip.machine_id}", clip.machine_type, clip.number)
+
+
+def planned_fault(demo: Demo, machine: str, machine_type: str, number: int) -> Fault:
+    """Tell what is wrong in one of a machine's anomalous clips; :func:`fault_of` says by which rule.
+
+    Parameters
+    ----------
+    demo
+        Of this only the seed matters.
+    machine
+        Names the machine, so that two of a type do not have the same series of faults.
+    machine_type
+        One of the demo's.
+    number
+        Counts the machine's anomalous clips.
+    """
+    kinds = list(_TYPES[machine_type].faults)
+    block, place = divmod(number, len(kinds))
+    seed = derive_seed(demo.seed, block, f"faults of {machine}")
     kind = int(np.random.default_rng(seed).permutation(len(kinds))[place])
     return Fault(kinds[kind], (block * GOLDEN_RATIO + (kind + 0.5) / len(kinds)) % 1.0)
 
@@ -595,14 +658,40 @@ def render(path: str, demo: Demo, fault: Fault | None) -> Samples:
     ((16000,), False)
     """
     clip = _read(path)
-    samples = round(demo.duration * SAMPLE_RATE)
-    rng = np.random.default_rng(derive_seed(demo.seed, 0, path))
-    machine = _MACHINES[clip.machine_type, clip.machine_id](rng, samples)
-    hall = _factory(rng, samples)
+    seeds = derive_seed(demo.seed, 0, path), derive_seed(demo.seed, 1, path)
+    build = PROTOTYPES[clip.machine_type, clip.machine_id]
+    return record(build, fault, seeds, round(demo.duration * SAMPLE_RATE)).mixed()
+
+
+def record(
+    build: Callable[[Generator, int], Machine],
+    fault: Fault | None,
+    seeds: tuple[int, int],
+    samples: int,
+    hall: Spectrum = HALL,
+) -> Recorded:
+    """Record a machine in a hall.
+
+    Parameters
+    ----------
+    build
+        The machine, of `PROTOTYPES` or like one of them.
+    fault
+        What is wrong with it; None for nothing.
+    seeds
+        What chance decides in the normal clip, and in the fault.
+    samples
+        Length of the clip.
+    hall
+        Spectrum of the noise around the machine.
+    """
+    rng = np.random.default_rng(seeds[0])
+    machine = build(rng, samples)
+    noise = factory(rng, samples, hall)
     sound = machine.normal
     if fault is not None:
-        sound = sound + _deviation(machine, fault, np.random.default_rng(derive_seed(demo.seed, 1, path)))
-    return _gain(MACHINE_LEVEL) * (_gain(rng.uniform(-1.2, 1.2)) * sound + _gain(rng.uniform(-7, -5)) * hall)
+        sound = sound + _deviation(machine, fault, np.random.default_rng(seeds[1]))
+    return Recorded(_gain(rng.uniform(-1.2, 1.2)) * sound, _gain(rng.uniform(-7, -5)) * noise)
 
 
 def synthesise_clip(path: str, demo: Demo) -> Samples:
@@ -662,12 +751,17 @@ def synthesise_machine(machine_type: str, machine_id: str, root: Path, demo: Dem
     """
     paths = planned_paths(demo, machine_type, machine_id)
     for path in progress(paths, len(paths), f"synthesise {machine_type}/{machine_id}"):
-        sound = np.rint(synthesise_clip(path, demo) * np.float32(2**15 - 1)).astype(np.int16)
-        # By way of memory: of a full disk libsndfile says no more than "system error".
-        content = io.BytesIO()
-        soundfile.write(content, sound, SAMPLE_RATE, format="WAV", subtype="PCM_16")
-        with replacing(root / path) as temporary:
-            temporary.write_bytes(content.getvalue())
+        write(root / path, synthesise_clip(path, demo))
+
+
+def write(path: Path, sound: Samples) -> None:
+    """Write a clip as a WAV file of 16 bit; `sound` is (samples,) or (samples, channels), between -1 and 1."""
+    content = io.BytesIO()
+    # By way of memory: of a full disk libsndfile says no more than "system error".
+    integers = np.rint(sound * np.float32(2**15 - 1)).astype(np.int16)
+    soundfile.write(content, integers, SAMPLE_RATE, format="WAV", subtype="PCM_16")
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
 
 
 class _Clip(NamedTuple):
@@ -679,7 +773,7 @@ class _Clip(NamedTuple):
 
 def _read(path: str) -> _Clip:
     match = PATH.fullmatch(path)
-    if match is None or (match["machine_type"], match["machine_id"]) not in _MACHINES:
+    if match is None or (match["machine_type"], match["machine_id"]) not in PROTOTYPES:
         raise InputError(f"{path} is no clip of the demo set. Take one that `planned_paths` lists.")
     anomalous = match["folder"] == "test/anomaly"
     return _Clip(match["machine_type"], match["machine_id"], anomalous, int(match["number"]))
