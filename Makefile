@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-kill lint reference lock clean help
+.PHONY: demo test test-kill test-cluster lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -17,6 +17,14 @@ test: $(VENV)/ready ## run the tests
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
 	pytest tests/kill
+
+test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is installed for it (as root; minutes)
+	if [ -z "$$OFFNOTE_WITHOUT_SLURM" ] && ! command -v slurmctld >/dev/null; then \
+		apt-get update --quiet=2 && \
+		apt-get install --quiet=2 --yes --no-install-recommends slurmctld slurmd slurm-client munge; \
+	fi || echo "Slurm cannot be installed here: as root, on Debian or Ubuntu, it can."
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm]"
+	pytest tests/cluster
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .

@@ -14,6 +14,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 include: "workflow/rules/hooks.smk"
 include: "workflow/rules/retrieve.smk"
 include: "workflow/rules/inputs.smk"

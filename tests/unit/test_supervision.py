@@ -114,7 +114,8 @@ def test_a_job_whose_workflow_lives_is_done(tmp_path: Path) -> None:
     [
         (f"{platform.node()} an_old_token {{lock}}", True),
         (f"{platform.node()} an_old_token {{lock}}.gone", True),
-        ("another_computer an_old_token {lock}", False),
+        ("another_computer an_old_token {lock}", True),
+        ("another_computer the_newest_token {lock}", False),
         ("", False),
     ],
 )
@@ -122,7 +123,7 @@ def test_a_job_that_starts_after_its_workflow_was_killed_ends_at_once(
     tmp_path: Path, workflow: str, is_over: bool
 ) -> None:
     path = tmp_path / "offnote.lock"
-    path.write_text("a new token")
+    path.write_text("the_newest_token")
     new = lock(path)
     assert new is not None
     environment = os.environ | {VARIABLE: workflow.format(lock=path)}

@@ -139,7 +139,7 @@ def device_of(known):
 def gpu_of(known):
     """Return how many GPUs a job asks the scheduler for: none where none will be used, so that CPU jobs run abreast."""
     settings = run_of(known).settings
-    return int(gpu_expected(settings.device, settings.require_gpu))
+    return int(gpu_expected(settings.device, settings.require_gpu, elsewhere=workflow.non_local_exec))
 
 
 def gpu_required(known):

@@ -54,7 +54,7 @@ rule evaluate:
         ENVIRONMENT
     resources:
         mem_mb=2000,
-        runtime=60,
+        runtime=30,
     params:
         machines=evaluate_jobs,
         settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),

@@ -36,7 +36,7 @@ rule figures:
         ENVIRONMENT
     resources:
         mem_mb=1000,
-        runtime=20,
+        runtime=5,
     # The rows of this machine, not the clip list of all: another machine's labels redraw nothing here.
     params:
         clips=test_rows,

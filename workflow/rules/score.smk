@@ -24,8 +24,8 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
             broken_clips=batch.of(broken_clips_of),
-            mem_mb=3000,
-            runtime=120,
+            mem_mb=batch.sized(reading_memory),
+            runtime=batch.sized(reading_minutes),
         params:
             jobs=batch.each(score_job),
             quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),

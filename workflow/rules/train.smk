@@ -26,8 +26,8 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             require_gpu=batch.of(gpu_required),
             broken_clips=batch.of(broken_clips_of),
             checkpoint_seconds=SHARED.jobs.checkpoint_seconds,
-            mem_mb=batch.of(lambda known: 2000 + 2 * round(run_of(known).settings.training.memory)),
-            runtime=600,
+            mem_mb=batch.sized(training_memory),
+            runtime=batch.sized(training_minutes),
         params:
             jobs=batch.each(train_job),
             settings=batch.of(lambda known: run_of(known).training_settings),

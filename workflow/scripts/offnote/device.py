@@ -140,9 +140,12 @@ def _driver_library() -> Iterator[Any]:
         pynvml.nvmlShutdown()
 
 
-def gpu_expected(device: str, require_gpu: bool) -> bool:
-    """Tell, before any job starts, whether jobs of these settings are to ask the scheduler for a GPU."""
-    return device == "cuda" or require_gpu or (device == "auto" and gpus() > 0)
+def gpu_expected(device: str, require_gpu: bool, *, elsewhere: bool = False) -> bool:
+    """Tell, before any job starts, whether jobs of these settings are to ask the scheduler for a GPU.
+
+    Where they run on other computers (`elsewhere`) nothing is known of these, and ``auto`` asks for one.
+    """
+    return device == "cuda" or require_gpu or (device == "auto" and (elsewhere or gpus() > 0))
 
 
 def choose(device: str, require_gpu: bool = False) -> torch.device:

@@ -73,9 +73,10 @@ def hold(folder: Path, seen: str | None) -> None:
 
 
 def end_with_workflow(farewell: Callable[[], object] = lambda: None) -> None:
-    """End this process as soon as the workflow that started it is no more: it would get in the way of the next.
+    """End this process where it would get in the way of the next workflow.
 
-    Jobs that run on another computer than their workflow, or were started by hand, go on.
+    That is as soon as the workflow that started it is no more. On another computer, where the lock may not be seen, it
+    is when the next one has begun. Jobs that were started by hand go on.
 
     Parameters
     ----------
@@ -83,13 +84,14 @@ def end_with_workflow(farewell: Callable[[], object] = lambda: None) -> None:
         What to do before the end.
     """
     computer, token, path = [*os.environ.get(VARIABLE, "").split(" ", 2), "", "", ""][:3]
-    if token and computer == platform.node():
-        Thread(target=_outlive, args=(Path(path), token, farewell), daemon=True).start()
+    if token:
+        is_wanted = _is_held if computer == platform.node() else _is_last
+        Thread(target=_outlive, args=(is_wanted, Path(path), token, farewell), daemon=True).start()
 
 
-def _outlive(path: Path, token: str, farewell: Callable[[], object]) -> None:
+def _outlive(is_wanted: Callable[[Path, str], bool], path: Path, token: str, farewell: Callable[[], object]) -> None:
     try:
-        while _is_held(path, token):
+        while is_wanted(path, token):
             time.sleep(POLL_SECONDS)
     except OSError:
         return
@@ -107,8 +109,13 @@ def _is_held(path: Path, token: str) -> bool:
     except FileNotFoundError:
         return False
     except BlockingIOError:
-        return path.read_text() in (token, "")
+        return _is_last(path, token)
     return False
+
+
+def _is_last(path: Path, token: str) -> bool:
+    """Tell whether no workflow has held the lock since the one with this token; it is empty while one takes it."""
+    return path.read_text() in (token, "")
 
 
 def _lock_file(folder: Path) -> Path:

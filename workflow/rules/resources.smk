@@ -1,0 +1,34 @@
+# What jobs ask a scheduler for, by stage and size of input, and twice, thrice as much where one was killed for asking
+# too little. Generous: a machine of 1,000 clips takes well under a minute for its features on one core of a laptop.
+import math
+
+MEGABYTES_PER_SECOND = 5
+SECONDS_PER_WINDOW = 1e-4
+
+
+def minutes(seconds, attempt):
+    """Return what to ask for work that takes `seconds` at most: Python and torch take their time to start, too."""
+    return attempt * (10 + math.ceil(seconds / 60))
+
+
+def reading_minutes(known, input, attempt):
+    """Return the minutes of a job that goes through its input once: features of recordings, scores of features."""
+    return minutes(input.size_mb / MEGABYTES_PER_SECOND, attempt)
+
+
+def reading_memory(known, input, attempt):
+    """Return the MB of a job that holds some clips at a time, of recordings that may be an hour long."""
+    return attempt * 3000
+
+
+def training_minutes(known, input, attempt):
+    """Return the minutes of a job that goes through its input once an epoch. A frame of float32 starts a window."""
+    settings = run_of(known).settings
+    frames = input.size_mb * 1e6 / (4 * settings.features.n_mels)
+    return minutes(settings.training.epochs * frames * SECONDS_PER_WINDOW, attempt)
+
+
+def training_memory(known, input, attempt):
+    """Return the MB of a job that holds its input, or blocks of it, twice over."""
+    held = min(run_of(known).settings.training.memory, input.size_mb)
+    return attempt * (2000 + math.ceil(2 * held))
