@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.runs import LONG
 from tests.cluster.slurm import Slurm, why_not
+from tests.workflow.conftest import Workflow
 
 
 @pytest.fixture(scope="session")
@@ -19,3 +21,11 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
         pytest.fail(f"{reason}; to do without, set OFFNOTE_WITHOUT_SLURM=1")
     with Slurm(tmp_path_factory.mktemp("slurm")).running() as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
+    """Return a folder with a finished run without Slurm."""
+    finished = Workflow(tmp_path_factory.mktemp("undisturbed"))
+    finished.finish(LONG)
+    return finished

@@ -127,11 +127,11 @@ class Slurm:
 
     def kill_node(self, node: str) -> None:
         """Kill a node as a loss of power would: its daemon, and all that its jobs run."""
+        running = [job.number for job in self.jobs() if job.state == "RUNNING" and job.facts["NodeList"] == node]
         _kill(int((self.folder / f"slurmd.{node}.pid").read_text()))
-        for job in self.jobs():
-            if job.state == "RUNNING" and job.facts["NodeList"] == node:
-                for pid in processes_of(job.number):
-                    _kill(pid)
+        for number in running:
+            for pid in processes_of(number):
+                _kill(pid)
 
     def submit(self, *command: str, folder: Path, environment: Mapping[str, str]) -> int:
         """Submit a script with sbatch, and return the number of the job."""
@@ -213,12 +213,13 @@ def _run(*command: str, check: bool = True, environment: Mapping[str, str] | Non
 
 
 def processes_of(job: int) -> list[int]:
-    """Return the processes of a Slurm job on this computer, by what stands in their environment."""
-    wanted = f"SLURM_JOB_ID={job}".encode()
+    """Return the processes of a Slurm job on this computer, and those by which Slurm watches over it."""
+    inside, watching = f"SLURM_JOB_ID={job}".encode(), f"slurmstepd: [{job}.".encode()
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            if inside in variables or (folder / "cmdline").read_bytes().startswith(watching):
                 found.append(int(folder.name))
     return found
 

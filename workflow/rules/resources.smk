@@ -1,5 +1,5 @@
-# What jobs ask a scheduler for, by stage and size of input, and twice, thrice as much where one was killed for asking
-# too little. Generous: a machine of 1,000 clips takes well under a minute for its features on one core of a laptop.
+# What jobs ask a scheduler for, by stage and size of input, and twice, thrice as much when one is tried again for want
+# of it. Generous: a machine of 1,000 clips takes well under a minute for its features on one core of a laptop.
 import math
 
 MEGABYTES_PER_SECOND = 5
