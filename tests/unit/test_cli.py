@@ -33,6 +33,15 @@ def test_sheet_says_what_it_guessed(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "there already" in capsys.readouterr().err
 
 
+def test_sheet_tells_of_sound_files_that_it_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.wav", "b.m4a", "sub/c.MP3", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert main(["sheet", str(tmp_path)]) == 0
+    assert "Left out, of formats that are not read here: b.m4a and 1 more. Convert" in capsys.readouterr().out
+    assert "b.m4a" not in (tmp_path / "sheet.tsv").read_text()
+
+
 @pytest.mark.parametrize("folder", ["plain", "a,b: {c} #d", "Wérk Süd 1", 'it\'s "here"', "- x"])
 def test_sheet_prints_a_line_of_yaml(tmp_path: Path, capsys: pytest.CaptureFixture[str], folder: str) -> None:
     (tmp_path / folder).mkdir()

@@ -165,6 +165,7 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"runs": {"cache": {}}}, "runs.cache: the name 'cache' is reserved"),
         ({"runs": {"b": {"preset": "mimi"}}}, "runs.b.preset: there is no 'mimi'"),
         ({"runs": {"b": {"gate": {"level": -40.0}}}}, "runs.b: slice.hop and gate.level shape slices"),
+        ({"slice": {"length": 0.1}}, "slice.length 0.1 s is shorter than a context window: it gives 4 frames, and "),
     ],
 )
 def test_mistakes_are_named(config: dict[str, Any], sentence: str) -> None:

@@ -197,3 +197,9 @@ def test_batches_cover_every_member_once() -> None:
     ]
     assert made[0].one("logs/{run}/{machine_type}/{machine_id}") == "logs/a/batch/score_0_0"
     assert Batch("x", {}).title == "{wildcards.machine_type}/{wildcards.machine_id}"
+
+
+def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(InputError, match=f"dataset.features: {tmp_path}/caches holds no caches"):
+        plan({"dataset": {"name": "elsewhere", "features": "~/caches"}})

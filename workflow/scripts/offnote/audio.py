@@ -242,7 +242,9 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
             yield file
     except soundfile.LibsndfileError as error:
         reason = error.error_string.strip() or "decoding failed"
-        raise BrokenClipError(path, f"damaged, or no audio file ({reason}); copy it anew") from error
+        raise BrokenClipError(
+            path, f"damaged, or no audio file ({reason}); copy it anew, or convert it to WAV"
+        ) from error
 
 
 def _require_one_whole_stream(path: Path) -> None:

@@ -102,7 +102,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from offnote.sheet import write_sheet
+    from offnote.sheet import find_unreadable, write_sheet
 
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder")
@@ -111,6 +111,12 @@ def _sheet(options: argparse.Namespace) -> int:
     counts = Counter((clip.machine, clip.split, clip.label or "unlabelled") for clip in clips)
     for (machine, split, label), count in sorted(counts.items()):
         print(f"{'/'.join(machine):30} {split:12} {label:10} {count:6}")
+    if others := find_unreadable(options.folder):
+        print(
+            f"\nLeft out, of formats that are not read here: {others[0]}"
+            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
+            + ". Convert them to WAV or FLAC, and write the sheet again"
+        )
     print(f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml")
     name = clips[0].machine_type
     print(_yaml_line({"dataset": {"name": f"my_{name}" if name == "demo" else name, "path": str(path)}}))

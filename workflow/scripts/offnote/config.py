@@ -408,6 +408,13 @@ class Settings(Section):
             raise ValueError("device is 'cpu' and require_gpu is true: set one of the two")
         if self.slice.length is None and (self.slice.hop is not None or self.gate.level is not None):
             raise ValueError("slice.hop and gate.level shape slices: set slice.length too")
+        if self.slice.length is not None:
+            frames = 1 + round(self.slice.length * self.audio.sample_rate) // self.features.hop_length
+            if frames < self.window.frames:
+                raise ValueError(
+                    f"slice.length {self.slice.length:g} s is shorter than a context window: it gives {frames} frames, "
+                    f"and window.frames is {self.window.frames}; make slices longer"
+                )
         if self.model.batch_norm and self.training.batch_size == 1:
             raise ValueError("training.batch_size must be 2 or more where model.batch_norm is true")
         if isinstance(self.submission.trial, int) and self.submission.trial >= self.training.trials:

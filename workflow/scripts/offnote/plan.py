@@ -409,7 +409,7 @@ def _feature_settings(settings: Settings) -> dict[str, Any]:
 def _find(settings: Settings) -> Recordings:
     dataset = settings.dataset
     if dataset.features is not None:
-        return _find_caches(Path(dataset.features), settings)
+        return _find_caches(Path(dataset.features).expanduser(), settings)
     if dataset.path is None:
         root = Path(demo_folder(settings.demo))
         return Recordings(root, _by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
