@@ -14,6 +14,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from offnote import config as config_module
 from offnote.config import (
     ROOT,
     Settings,
@@ -406,3 +407,23 @@ TEXTS = st.text("aeä1.-{}[]:' ", max_size=5)
 def test_any_configuration_is_taken_or_refused(config: dict[str, Any]) -> None:
     with suppress(InputError):
         assert all(isinstance(settings, Settings) for settings in resolve(config).values())
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("training: {epochs: 1", "is not YAML"),
+        ("seed: 1\nseed: 2\n", "a key stands more than once"),
+        ("based_on: mimi\n", "based_on: there is no other preset 'mimi'"),
+        ("based_on: mine\n", "based_on: there is no other preset 'mine'"),
+    ],
+)
+def test_a_mistake_in_a_preset_is_named_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    monkeypatch.setattr(config_module, "PRESETS", tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        config_module.load_preset.__wrapped__("mine")
+    assert str(caught.value).startswith(f"{tmp_path}/mine.yaml: ")
+    assert sentence in str(caught.value)

@@ -231,3 +231,24 @@ def test_one_recording_under_two_paths_is_refused(tmp_path: Path, second: str) -
     (tmp_path / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     with pytest.raises(InputError, match="are one recording; name it by one path everywhere"):
         load_clips(tmp_path / "sheet.tsv")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("clips: [a\n", "is not YAML"),
+        ("clips: []\nclips: []\n", "a key stands more than once"),
+        ("clips: ['(?P<machine_type>[^/]+)/(?P<machine_id>.+)']\n", "split is None; it must be one of given"),
+        ("clips: ['(']\nsplit: given\n", "clips: '(' is no regular expression"),
+        ("clips: ['.+']\nsplit: given\n", "clips: '.+' does not tell the machine_type"),
+    ],
+)
+def test_a_mistake_in_a_layout_is_named_with_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
+) -> None:
+    monkeypatch.setattr(datasets, "LAYOUTS", tmp_path)
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(InputError) as caught:
+        datasets.load_layout("mine")
+    assert str(caught.value).startswith(f"{tmp_path}/mine.yaml: ")
+    assert sentence in str(caught.value)

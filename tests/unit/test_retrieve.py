@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 import yaml
+from offnote import retrieve as module
 from offnote.challenge import load_challenge, years
 from offnote.config import Retrieve
 from offnote.datasets import LAYOUTS
@@ -91,6 +92,17 @@ def test_every_year_names_an_archive_for_each_machine_type_of_each_set(year: int
 
 def test_records_differ_from_year_to_year() -> None:
     assert len({archive.record for year in years() for archive in archives_of(year)}) == 3 * len(years())
+
+
+def test_of_a_young_year_what_there_is_is_retrieved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LAYOUTS", tmp_path)
+    (tmp_path / "dcase2031.yaml").write_text(
+        "machines: {development: {fan: [section_00]}, evaluation: {}}\n"
+        "records: {development: {record: 7, archives: 'dev_{machine_type}.zip'}}\n"
+    )
+    assert [archive.name for archive in archives_of(2031)] == ["dev_fan.zip"]
+    with pytest.raises(InputError, match=r"dcase2031.yaml: records: there is none yet of evaluation"):
+        archives_of(2031, ["evaluation"])
 
 
 def test_exceptions_name_archives_that_there_are_machines_for() -> None:

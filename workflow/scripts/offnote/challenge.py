@@ -22,11 +22,10 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from offnote.clips import Machine
-from offnote.config import NAME_PATTERN
+from offnote.config import NAME_PATTERN, read_file
 from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
 
@@ -373,7 +372,7 @@ def load_challenge(year: int) -> Challenge:
     if year not in years():
         raise InputError(f"there is no year {year} here; choose one of {', '.join(map(str, years()))}")
     path = LAYOUTS / f"dcase{year}.yaml"
-    machines = yaml.safe_load(path.read_text(encoding="utf-8")).get("machines", {})
+    machines = read_file(path).get("machines", {})
     try:
         return Challenge(year=year, machines=machines, **_recipe(path))
     except ValidationError as error:
@@ -387,7 +386,7 @@ def _recipe(path: Path) -> dict[str, Any]:
     Its key ``package`` may be based on another year: young templates continue old ones, whatever else changes. What it
     says under ``demo`` is laid over what the year below says there.
     """
-    stated = dict(yaml.safe_load(path.read_text(encoding="utf-8")).get("challenge", {}))
+    stated = dict(read_file(path).get("challenge", {}))
     below = stated.pop("based_on", "")
     if "package" in stated:
         package = dict(stated["package"])

@@ -475,7 +475,7 @@ def read_files(paths: Sequence[Path]) -> dict[str, Any]:
     """
     config: dict[str, Any] = {}
     for path in paths:
-        config = _lay_over(config, _read_file(path))
+        config = _lay_over(config, read_file(path))
     return config
 
 
@@ -578,7 +578,14 @@ def name_files(paths: Iterable[Path]) -> str:
     return ", ".join(str(path.relative_to(folder) if path.is_relative_to(folder) else path) for path in paths)
 
 
-def _read_file(path: Path) -> Mapping[str, Any]:
+def read_file(path: Path) -> Mapping[str, Any]:
+    """Read a file of keys and values, in YAML or JSON.
+
+    Raises
+    ------
+    InputError
+        Names the file, and the line where it is neither, or a key that it states twice.
+    """
     try:
         content = _parse(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -674,7 +681,10 @@ def load_preset(name: str) -> Mapping[str, Any]:
     64
     """
     _known_preset(name)
-    content = yaml.safe_load((PRESETS / f"{name}.yaml").read_text(encoding="utf-8"))
+    path = PRESETS / f"{name}.yaml"
+    content = read_file(path)
+    if "based_on" in content and content["based_on"] not in {*preset_names()} - {name}:
+        raise InputError(f"{path}: based_on: there is no other preset {content['based_on']!r}")
     recipe = {key: value for key, value in content.items() if key not in ("description", "source", "based_on")}
     return _merge(load_preset(content["based_on"]), recipe) if "based_on" in content else recipe
 

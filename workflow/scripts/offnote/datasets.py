@@ -16,16 +16,17 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
-
-import yaml
+from typing import Any, Literal, get_args
 
 from offnote.clips import LABELS, Clip, Machine, check_name, check_unique, read_clips
-from offnote.config import ROOT
+from offnote.config import ROOT, read_file
 from offnote.errors import InputError
 
 LAYOUTS = ROOT / "config" / "datasets"
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
+
+
+Splitting = Literal["given", "first_normals"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Layout:
 
     name: str
     patterns: tuple[re.Pattern[str], ...]
-    split: Literal["given", "first_normals"]
+    split: Splitting
 
     def parse(self, path: str, root: str = "") -> Clip | None:
         """Read one clip's path, relative to `root`; None where it does not fit the layout.
@@ -80,8 +81,7 @@ def layout_names() -> list[str]:
 
 @cache
 def _describe(path: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return content
+    return read_file(path)
 
 
 def load_layout(name: str) -> Layout:
@@ -94,9 +94,24 @@ def load_layout(name: str) -> Layout:
     """
     if name not in layout_names():
         raise InputError(f"dataset.layout: there is no {name!r}; choose auto or one of {', '.join(layout_names())}")
-    content = _describe(LAYOUTS / f"{name}.yaml")
-    patterns = tuple(re.compile(f"(?:^|/){pattern}$") for pattern in content["clips"])
-    return Layout(name, patterns, content["split"])
+    path = LAYOUTS / f"{name}.yaml"
+    content = _describe(path)
+    if content.get("split") not in get_args(Splitting):
+        raise InputError(
+            f"{path}: split is {content.get('split')!r}; it must be one of {', '.join(get_args(Splitting))}"
+        )
+    return Layout(name, tuple(_pattern(path, pattern) for pattern in content["clips"]), content["split"])
+
+
+def _pattern(path: Path, pattern: str) -> re.Pattern[str]:
+    try:
+        compiled = re.compile(f"(?:^|/){pattern}$")
+    except re.error as error:
+        raise InputError(f"{path}: clips: {pattern!r} is no regular expression ({error})") from error
+    for group in ("machine_type", "machine_id"):
+        if group not in compiled.groupindex:
+            raise InputError(f"{path}: clips: {pattern!r} does not tell the {group}; name a group (?P<{group}>…)")
+    return compiled
 
 
 def load_clips(path: Path, layout: str = "auto") -> list[Clip]:

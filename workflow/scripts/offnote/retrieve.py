@@ -32,10 +32,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 from urllib.parse import quote
 
-import yaml
-
 from offnote import __version__
-from offnote.config import RecordSet, Retrieve
+from offnote.config import RecordSet, Retrieve, read_file
 from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
 from offnote.files import nearest, replacing
@@ -190,15 +188,17 @@ def archives_of(year: int, sets: Sequence[RecordSet] = SETS, machines: Sequence[
     }
     if year not in described:
         raise InputError(f"retrieve.year: there is no {year}; choose one of {', '.join(map(str, described))}")
-    content = yaml.safe_load(described[year].read_text(encoding="utf-8"))
+    content = read_file(described[year])
+    # Of a young year not all sets are there.
+    records = {part: record for part, record in content.get("records", {}).items() if part in sets}
+    if not records:
+        raise InputError(f"{described[year]}: records: there is none yet of {', '.join(sets)}")
     archives = []
-    for part in SETS:
-        said = content["records"][part]
+    for part, said in sorted(records.items(), key=lambda item: SETS.index(item[0])):
         names = said.get("exceptions", {})
         for machine_type in content["machines"]["development" if part == "development" else "evaluation"]:
             name = names.get(machine_type, said["archives"].format(machine_type=machine_type))
             archives.append(Archive(name, machine_type, part, said["record"]))
-    archives = [archive for archive in archives if archive.part in sets]
     known = list(dict.fromkeys(archive.machine_type for archive in archives))
     for machine_type in machines or []:
         if machine_type not in known:

@@ -94,10 +94,15 @@ def summary_lines(
     undecided = dict.fromkeys(_name(row) for row in decisions if math.isnan(row["threshold"]))
     if undecided:
         yield ""
+        needs = {
+            "conformal": "no clips were held out to choose it from. Hold some out (`training.validation`), or set "
+            "`evaluate.threshold: gamma`",
+            "gamma": "a gamma distribution needs two training clips or more, of different scores. Record more, or set "
+            "`evaluate.threshold: conformal`",
+        }
         yield (
-            f"No threshold for {', '.join(undecided)}: there are no clips to choose it from. Hold some out "
-            "(`training.validation`), or set `evaluate.threshold: gamma`; where all training clips of the machine "
-            "itself are excluded, neither helps."
+            f"No threshold for {', '.join(undecided)}: {needs[settings.threshold]}; where all training clips of the "
+            "machine itself are excluded, neither helps."
         )
     unrated = [row for row in means if row["status"] != Status.OK]
     if unrated:
