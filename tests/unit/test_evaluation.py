@@ -187,6 +187,18 @@ def test_clips_are_ranked_by_percentile_then_by_deviation(run: Run) -> None:
         assert places == list(range(1, len(places) + 1))
 
 
+def test_clips_of_a_machine_without_training_clips_of_its_own_are_ranked_by_score(run: Run) -> None:
+    clip = Clip("", "fan", "id_01", "test")
+    clips = [replace(clip, path=f"fan/id_01/test/{number}.wav") for number in range(3)]
+    path = run.folder / "scores/fan/id_01/trial_0.csv"
+    write_scores(path, [(clip, "test", score) for clip, score in zip(clips, (2.0, 1.0, 3.0), strict=True)])
+    run.clips += clips
+    run.machines.append(MachineScores("fan", "id_01", [path]))
+    ranked = run.evaluate()["clips"]
+    assert [row["score"] for row in ranked] == ["3.0", "2.0", "1.0"]
+    assert [row["percentile"] + row["deviation"] for row in ranked] == [""] * 3
+
+
 def test_a_clips_numbers_are_means_over_trials(run: Run) -> None:
     paths = run.add("fan/id_00", [""] * 3, trials=3)
     row = of(run.evaluate()["clips"], path="fan/id_00/test/001.wav")

@@ -201,7 +201,7 @@ def evaluate(
         over all machines, and (``mean_over`` is ``types``) the mean over the types, as DCASE 2020 reports it.
         ``machines`` counts those that have an AUC and so entered.
     clip_table
-        CSV, a row for each test clip, most anomalous first: by percentile, then by deviation. ``score`` is the mean
+        CSV, a row for each test clip, most anomalous first: by percentile, deviation, and score. ``score`` is the mean
         over trials. ``percentile`` is the place of the score among the machine's ``held_out`` normal clips (0 to 100,
         mean over trials, empty where none were held out). ``deviation`` is how many spreads it lies above their median
         (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
@@ -571,6 +571,8 @@ def _unusualness(row: Row) -> tuple[Any, ...]:
         *metrics.downwards(row["percentile"], row["deviation"]),
         row["machine_type"],
         row["machine_id"],
+        # Decides where a machine has no training clips of its own to compare with.
+        *metrics.downwards(row["score"]),
         *_sortable(clip),
     )
 
