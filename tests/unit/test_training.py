@@ -254,6 +254,13 @@ def test_validation_loss_is_the_mean_error_in_evaluation_mode(tmp_path: Path) ->
     assert state.history.validation_loss[-1] == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.parametrize("short", [1, 6, 12])
+def test_one_long_recording_beside_short_ones_is_neither_held_out_whole_nor_left_out(short: int) -> None:
+    entries = [Entry("hour.wav", "train", "", 10.0 * k, 10.0 * k + 10) for k in range(360)]
+    entries += [Entry(f"{k}.wav", "train", "", 0.0, 10.0) for k in range(short)]
+    assert all(len(held_out(entries, 0.1, seed)) == 36 for seed in range(20))
+
+
 def test_the_loss_falls_and_validation_is_nan_without_held_out_clips(tmp_path: Path) -> None:
     opened = made_cache(tmp_path / "a.h5", [200], scale=5.0)
     recipe = RECIPE.model_copy(update={"epochs": 20, "learning_rate": 1e-2})

@@ -30,8 +30,9 @@ def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
     """Choose the training clips of a machine that the fit does not see.
 
     Whole recordings are held out, so that overlapping slices of one are never on both sides. Where recordings are too
-    few for that, as with three hours cut into slices and a tenth to hold out, a stretch of each is held out instead:
-    neighbouring slices, from a place drawn at random; only slices at its two ends may overlap the others.
+    few for that, as with three hours cut into slices and a tenth to hold out, or one is much longer than all others, a
+    stretch of each is held out instead: neighbouring slices, from a place drawn at random; only slices at its two ends
+    may overlap the others.
 
     Parameters
     ----------
@@ -61,7 +62,9 @@ def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
             recordings.setdefault(entry.path, []).append(index)
     units = list(recordings.values())
     generator = torch.Generator().manual_seed(seed)
-    if round(fraction * len(units)) == 0 and any(len(unit) > 1 for unit in units):
+    longest = max(map(len, units), default=0)
+    # Half of a recording would be more than is to be held out.
+    if longest > 1 and longest / 2 >= fraction * sum(map(len, units)):
         return sorted(index for unit in units for index in _stretch(unit, fraction, generator))
     order = torch.randperm(len(units), generator=generator).tolist()
     chosen = order[: _share(fraction, len(units))]
