@@ -402,6 +402,10 @@ def break_domains(system: Path, truth: Path) -> None:
     edit(truth / "ground_truth_domain" / "ground_truth_fan_section_00_test.csv", lambda lines: lines[1:])
 
 
+def add_domain(system: Path, truth: Path) -> None:
+    edit(truth / "ground_truth_domain" / "ground_truth_fan_section_00_test.csv", lambda lines: [*lines, "x.wav,1"])
+
+
 def drop_all_truth(system: Path, truth: Path) -> None:
     for path in (truth / "ground_truth_data").iterdir():
         path.unlink()
@@ -416,6 +420,7 @@ def drop_all_truth(system: Path, truth: Path) -> None:
         (drop_truth, r"anomaly_score_fan_section_00_test\.csv: the ground truth has no labels for it"),
         (break_truth, r"ground_truth_fan_section_00_test\.csv, row 1: '02' is neither 0 nor 1"),
         (break_domains, r"ground_truth_fan_section_00_test\.csv, row 1: nothing tells the domain of section_00_0000"),
+        (add_domain, r"ground_truth_domain/ground_truth_fan_section_00_test\.csv, row 21: there is no clip x\.wav in"),
         (drop_all_truth, r"holds no ground truth of 2025; its tables are named"),
     ],
 )

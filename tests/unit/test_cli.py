@@ -159,7 +159,7 @@ def test_evaluate_prints_one_json_object_and_nothing_else(tmp_path: Path, capsys
     captured = capsys.readouterr()
     found = json.loads(captured.out)
     assert captured.err == ""
-    assert list(found) == ["year", "sections", "types", "overall", "official_score", "absent"]
+    assert list(found) == ["year", "sections", "types", "overall", "official_score", "false_alarms", "absent"]
     figures = {"auc": 0.5, "pauc": pytest.approx(0.5 - 0.5 / 19)}
     assert found["sections"] == [{"machine_type": "fan", "section": "00"} | figures]
     both = {"arithmetic_mean": figures, "harmonic_mean": figures}
@@ -212,7 +212,7 @@ def test_check_submission_lists_everything_and_fails(
     sander = "anomaly_score_Sander_section_00_test.csv"
     if further:
         found = json.loads(captured.out)
-        assert list(found) == ["ok", "year", "systems", "tables", "mistakes", "warnings"]
+        assert list(found) == ["ok", "year", "systems", "tables", "mistakes", "warnings", "compared"]
         assert (found["ok"], found["year"], found["systems"]) == (False, 2026, ["Lastname_Institute_task2_1"])
         assert found["mistakes"][0] == {
             "place": f"task2/Lastname_Institute_task2_1/{sander}",

@@ -48,6 +48,13 @@ def test_a_mistake_of_the_user_is_one_sentence_on_the_screen(tmp_path: Path) -> 
     assert logs.failures(tmp_path, since=time.time() + 60) == []
 
 
+def test_a_list_of_mistakes_is_told_whole(tmp_path: Path) -> None:
+    done = run(tmp_path / "job.log", r"raise InputError('it is wrong:\n  a.wav: is empty\n  b.wav: is too')")
+    [sentence] = logs.failures(tmp_path, since=0.0)
+    assert sentence == done.stderr.strip().removeprefix("offnote: ")
+    assert sentence.splitlines()[1:] == ["  a.wav: is empty", f"  b.wav: is too (log: {tmp_path / 'job.log'})"]
+
+
 def test_any_other_error_is_named(tmp_path: Path) -> None:
     done = run(tmp_path / "job.log", "1 / 0")
     assert done.returncode == 1

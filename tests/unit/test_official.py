@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offnote.challenge import OfficialScore, load_challenge
+from offnote.challenge import OfficialScore, load_challenge, read_folder
 from offnote.errors import InputError
 from offnote.official import evaluate, f1_ev, means, official_score, report, write_tables
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
@@ -244,10 +244,29 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
     for title in ("AUC source", "F1-EV", "F1 score target"):
         assert f" {title} |" in text
     lines = [line for line in text.splitlines() if line.startswith("| fan")]
-    assert len(lines) == 2 * (3 + 2)
+    assert len(lines) == 2 * (3 + 2) + 3
     first = [cell.strip() for cell in lines[0].split("|")[1:-1]]
     row = next(row for row in found.sections if row["machine_type"] == "fan")
     assert first[:3] == ["fan", "00", f"{100 * row['auc_source']:.2f}"]
+    alarms = {row["domain"]: row["rate"] for row in found.false_alarms if row["machine_type"] == "fan"}
+    assert set(alarms) == {"source", "target"}
+    assert "| machine type | section | source | target |" in text.split("## False alarms")[1]
+
+
+def test_false_alarms_are_the_share_of_the_normal_clips_of_a_domain(tmp_path: Path) -> None:
+    found = evaluate(make(tmp_path, 2022), 2022)
+    labelled = read_folder(tmp_path, load_challenge(2022))
+    by_hand: dict[tuple[str, str, str], list[bool]] = {}
+    for part in labelled:
+        assert part.decisions is not None
+        for anomalous, domain, decision in zip(part.anomalous, part.domains, part.decisions, strict=True):
+            key = (part.section.machine_type, part.section.number, domain)
+            if not anomalous:
+                by_hand.setdefault(key, []).append(decision)
+    rates = {(row["machine_type"], row["section"], row["domain"]): row["rate"] for row in found.false_alarms}
+    assert rates == {key: pytest.approx(sum(rows) / len(rows)) for key, rows in by_hand.items()}
+    assert {row["normal_clips"] for row in found.false_alarms} == {len(rows) for rows in by_hand.values()}
+    assert len(set(rates.values())) > 1
 
 
 def test_a_single_section_needs_no_means_of_its_own(tmp_path: Path) -> None:

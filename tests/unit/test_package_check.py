@@ -183,8 +183,8 @@ ROWS = [
     Tampering("no number", on_row(0, 2, lambda clip, value: f"{clip},high\n"), ", row 2: 'high' is not a finite"),
     Tampering("empty value", on_row(0, 2, lambda clip, value: f"{clip},\n"), ", row 2: '' is not a finite number"),
     Tampering("three columns", on_row(0, 3, lambda clip, value: f"{clip},{value},1\n"), ", row 3: has 3 columns"),
-    Tampering("one column", on_row(0, 3, lambda clip, value: f"{clip}\n"), ", row 3: has 1 columns"),
-    Tampering("semicolon", on_row(0, 3, lambda clip, value: f"{clip};{value}\n"), ", row 3: has 1 columns", 2),
+    Tampering("one column", on_row(0, 3, lambda clip, value: f"{clip}\n"), ", row 3: has one column;"),
+    Tampering("semicolon", on_row(0, 3, lambda clip, value: f"{clip};{value}\n"), ", row 3: has one column;", 2),
     Tampering(
         "header", on_rows(1, "anomaly_score", lambda rows: b"filename,value\n" + rows), ", row 1: 'value' is not a "
         "finite number; every clip needs a score; if it is a header, take it out",
@@ -199,6 +199,11 @@ ROWS = [
     Tampering("no UTF-8", on_rows(2, "anomaly_score", lambda rows: rows + b"\xff"), ": is not a CSV file in UTF-8", 2),
     Tampering("blank", on_rows(2, "anomaly_score", lambda rows: rows.replace(b"\n", b"\n\n", 1)), ", row 2: is blank"),
     Tampering("spaces", on_row(2, 4, lambda clip, value: f"{clip}, {value}\n"), ", row 4: has spaces around a value"),
+    Tampering("blank cells", on_row(2, 4, lambda clip, value: f"{clip},{value}\n,\n"), ", row 5: is blank"),
+    Tampering("no-break space", on_row(2, 4, lambda clip, value: f"{clip},\xa0{value}\n"), ", row 4: has spaces"),
+    Tampering("underscores", on_row(2, 4, lambda clip, value: f"{clip},1_000\n"), ", row 4: '1_000' is not a finite"),
+    Tampering("other digits", on_row(2, 4, lambda clip, value: f"{clip},\u0661\n"), ", row 4: '\u0661' is not a fin"),
+    Tampering("quoted", on_row(2, 4, lambda clip, value: f'"{clip}",{value}\n'), ", row 4: has quotation marks"),
     Tampering("quote", on_row(2, 4, lambda clip, value: f'"{clip}"x,{value}\n'), ": is not a CSV file in UTF-8"),
     Tampering("no wav", on_row(2, 4, lambda clip, value: f"{clip[:-4]},{value}\n"), "is not named as a test clip", 2),
     Tampering("a path", on_row(2, 4, lambda clip, value: f"test/{clip},{value}\n"), "is not named as a test clip", 2),
@@ -208,6 +213,8 @@ ROWS = [
 DECISIONS = [
     Tampering("decision 2", on_row(0, 1, lambda c, v: f"{c},2\n", "decision"), ", row 1: '2' is neither 0 nor 1"),
     Tampering("decision 0.5", on_row(0, 1, lambda c, v: f"{c},0.5\n", "decision"), ", row 1: '0.5' is neither 0 nor"),
+    Tampering("decision 1.0", on_row(0, 1, lambda c, v: f"{c},1.0\n", "decision"), ", row 1: '1.0' must be written"),
+    Tampering("decision +1", on_row(0, 1, lambda c, v: f"{c},+1\n", "decision"), ", row 1: '+1' must be written 0"),
     Tampering("decision true", on_row(0, 1, lambda c, v: f"{c},True\n", "decision"), ", row 1: 'True' is neither 0"),
     Tampering("less decided", on_row(1, 1, lambda c, v: "", "decision"), ": has no row for the clip "),
     Tampering("more decided", on_row(1, 1, lambda c, v: f"{c},{v}\n{c.replace('.wav', '9.wav')},1\n", "decision"),
@@ -767,10 +774,13 @@ def test_recordings_that_are_of_no_use(good: dict[int, Files], tmp_path: Path, w
 
 def test_the_report_is_for_people(good: dict[int, Files]) -> None:
     files = dict(good[2026])
-    assert list(report("a.zip", check_files(files, 2026))) == [
+    check = check_files(files, 2026)
+    assert list(report("a.zip", check)) == [
         "a.zip, as a submission to DCASE 2026 Task 2",
-        "ok   2 systems, 20 score or decision files: complete and well-formed",
+        "ok   2 systems, 20 score or decision files: well-formed; whether every clip is there, --clips tells",
     ]
+    check.compared = True
+    assert list(report("a.zip", check))[1] == "ok   2 systems, 20 score or decision files: complete and well-formed"
     del files[REPORT]
     files["task2/x"] = b""
     assert list(report("a.zip", check_files(files, 2026)))[1:] == [

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offnote.challenge import load_challenge
 from offnote.clips import Machine
 from offnote.errors import InputError
-from offnote.plan import Batch, batches, plan
+from offnote.plan import Batch, Run, batches, plan, plan_rehearsals
 
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
 
@@ -169,6 +170,47 @@ def test_brackets_that_snakemake_reads_are_refused(tmp_path: Path, name: str) ->
     (tmp_path / "odd.tsv").write_text(f"path\tmachine_type\tmachine_id\tsplit\n{name}\tfan\tid_00\ttrain\n")
     with pytest.raises(InputError, match="Snakemake takes what is between"):
         plan({"dataset": {"name": "odd", "path": str(tmp_path / "odd.tsv")}})
+
+
+def year_2020(folder: Path, **changes: Any) -> list[Run]:
+    dataset = sheet(folder, "fan id_00 train normal", "fan id_00 test anomaly")
+    return list(plan({"dataset": dataset, "submission": {"year": 2020}} | changes).values())
+
+
+def test_a_rehearsal_is_another_run_whose_clips_are_those_of_its_own(tmp_path: Path) -> None:
+    runs = year_2020(tmp_path)
+    [(name, rehearsal)] = plan_rehearsals(runs, asked=True).items()
+    assert (name, rehearsal.settings.run, rehearsal.settings.dataset.name) == (
+        "demo",
+        "demo/rehearsal",
+        "mine.rehearsal",
+    )
+    assert set(rehearsal.recordings.clips) == {
+        Machine(machine_type, machine_id)
+        for machine_type, ids in load_challenge(2020).machines["evaluation"].items()
+        for machine_id in ids
+    }
+    assert set(rehearsal.recordings.elsewhere.values()) == {str(tmp_path / "0.wav"), str(tmp_path / "1.wav")}
+    assert {clip.label for clips in rehearsal.recordings.clips.values() for clip in clips} == {"normal", ""}
+
+
+def test_what_stands_in_the_way_of_a_rehearsal_is_said_to_who_asks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "slices").mkdir()
+    (tmp_path / "slices/0.wav").touch()
+    rows = "path\tmachine_type\tmachine_id\tsplit\tstart\tend\n0.wav\tfan\tid_00\ttrain\t0\t5\n"
+    (tmp_path / "slices/sheet.tsv").write_text(rows)
+    sliced = year_2020(tmp_path, dataset={"name": "cut", "path": str(tmp_path / "slices/sheet.tsv")})
+    # Written over the sheet of slices, which is read.
+    others = year_2020(tmp_path, dataset=sheet(tmp_path / "slices", "robot id_00 train normal"))
+    none = year_2020(tmp_path, submission={})
+    for runs, sentence in (
+        (sliced, "run demo: has slices of recordings as clips; a rehearsal needs whole ones"),
+        (others, "run demo: has no machine of the development set of 2020; see dataset.path"),
+        (none, "run demo: there is nothing to rehearse for; set submission.year"),
+    ):
+        assert plan_rehearsals(runs, asked=False) == {}
+        with pytest.raises(InputError, match=sentence):
+            plan_rehearsals(runs, asked=True)
 
 
 def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:

@@ -19,11 +19,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from offnote.challenge import Section, load_challenge, read_folder, scan_rows
+from offnote.config import Submission
 from offnote.errors import InputError
 from offnote.meta import package_of, read_meta, render_meta
 from offnote.official import evaluate
 from offnote.package_check import check_submission
-from offnote.submission import Measured, System, pack, results_in_percent, write_submission
+from offnote.submission import Measured, System, pack, require_stated, results_in_percent, write_submission
 
 from tests.unit.test_challenge import make as make_development
 
@@ -308,10 +309,116 @@ def test_an_older_submission_is_replaced_but_nothing_else_is_touched(tmp_path: P
     )
     assert second.archive.read_bytes() != before
     assert check_submission(tmp_path / "out", 2026).mistakes == []
-    before = second.archive.read_bytes()
-    with pytest.raises(InputError, match=r"task2_2\.meta\.yaml: is not of this submission; move it"):
+
+
+def test_what_an_older_submission_had_besides_is_taken_away(tmp_path: Path) -> None:
+    made = systems(2026, tmp_path)
+    beside = {f"Lastname_Institute_task2_{number}.manifest.json": b"{}" for number in (1, 2)}
+    write_submission(tmp_path / "out", 2026, TEAM, made, beside)
+    (tmp_path / "out/notes.txt").write_text("mine")
+    write_submission(tmp_path / "out", 2026, TEAM | {"lastname": "Other"}, made[:1], {})
+    write_submission(tmp_path / "fresh", 2026, TEAM | {"lastname": "Other"}, made[:1], {})
+    assert (tmp_path / "out/notes.txt").read_text() == "mine"
+    (tmp_path / "out/notes.txt").unlink()
+    assert everything(tmp_path / "out") == everything(tmp_path / "fresh")
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """Read all files below a folder; a folder is named without content."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("change", ["changed", "added", "without checksums"])
+def test_what_somebody_put_there_is_neither_taken_away_nor_sent(tmp_path: Path, change: str) -> None:
+    made = systems(2026, tmp_path)
+    write_submission(tmp_path / "out", 2026, TEAM, made)
+    second = tmp_path / "out/task2/Lastname_Institute_task2_2"
+    if change == "changed":
+        (second / "Lastname_Institute_task2_2.meta.yaml").write_text("mine")
+    elif change == "added":
+        (second / "Lastname_Institute_task2_2.meta.yaml.old").write_text("mine")
+    else:
+        (tmp_path / "out/SHA256SUMS").unlink()
+    before = everything(tmp_path / "out")
+    with pytest.raises(
+        InputError, match=r"Lastname_Institute_task2_2\S+: is not of this submission, nor as an earlier"
+    ):
         write_submission(tmp_path / "out", 2026, TEAM, made[:1])
-    assert second.archive.read_bytes() == before
+    assert everything(tmp_path / "out") == before
+
+
+STATED: dict[str, Any] = {
+    "year": 2025,
+    "lastname": "Lastname",
+    "institute": "Institute",
+    "authors": TEAM["authors"],
+    "name": "Autoencoder",
+    "abbreviation": "AE",
+}
+
+
+def refusal(year: int, **systems: dict[str, Any]) -> list[str]:
+    """Return what is said of the sections `submission` of some runs, line by line."""
+    sections = {name: Submission(**STATED | changes) for name, changes in systems.items()}
+    try:
+        require_stated(load_challenge(year), sections)
+    except InputError as error:
+        return str(error).splitlines()
+    return []
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_what_is_stated_in_full_is_taken_before_anything_is_measured(tmp_path: Path, year: int) -> None:
+    (tmp_path / "report.pdf").write_bytes(REPORT)
+    described = {key: "x" for key, key_of in package_of(load_challenge(year)).description.items()
+                 if key_of.since <= year and key_of.kind == "text"}  # fmt: skip
+    mine = {"description": described, "technical_report": str(tmp_path / "report.pdf"), "source_code": "x"}
+    assert refusal(year, ae=mine) == []
+    assert refusal(year, ae={}, other={"abbreviation": "AE2"}) == []
+
+
+@pytest.mark.parametrize(
+    ("year", "changes", "says"),
+    [
+        (2025, {"name": None}, "submission.name: is missing"),
+        (2025, {"abbreviation": None}, "submission.abbreviation: is missing"),
+        (2025, {"abbreviation": "A" * 11}, "submission.abbreviation: 'AAAAAAAAAAA' has 11 characters; 10 are allowed"),
+        (2025, {"authors": None}, "submission.authors: is missing"),
+        (2025, {"authors": TEAM["authors"][1:]}, "submission.authors: 0 of them are corresponding; one must be"),
+        (2025, {"authors": [TEAM["authors"][0] | {"emial": "a@b"}]}, "submission.authors[0].emial: there is no"),
+        (2025, {"description": {"front_ned": "x"}}, "submission.description.front_ned: there is no such key in 2025; "
+                                                    "did you mean 'front_end'?"),
+        (2025, {"description": {"name": "x"}}, "submission.description.name: there is no such key in 2025"),
+        (2025, {"description": {"front_end": 3}}, "submission.description.front_end: 3 is no text"),
+        (2020, {"description": {"attribute_usage": "x"}}, "submission.description.attribute_usage: there is no such"),
+        (2025, {"source_code": " "}, "submission.source_code: ' ' is no text"),
+        (2025, {"external_datasets": [{"name": "A"}]}, "submission.external_datasets[0].url: is missing"),
+        (2021, {"external_datasets": []}, "submission.external_datasets: there is no such key in 2021; leave it empty"),
+        (2025, {"technical_report": "no.pdf"}, "submission.technical_report: no.pdf cannot be read (No such file or"),
+        (2025, {"technical_report": "Makefile"}, "submission.technical_report: Makefile is no PDF file; leave it"),
+    ],
+)  # fmt: skip
+def test_what_would_be_wrong_is_said_by_the_key_of_the_configuration(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, year: int, changes: dict[str, Any], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("Makefile").touch()
+    [line] = refusal(year, ae=changes)
+    assert line.startswith(f"the submission would be wrong: {says}")
+
+
+def test_what_is_wrong_with_several_systems_is_listed_once(tmp_path: Path) -> None:
+    authors = [TEAM["authors"][0] | {"email": "nowhere"}]
+    found = refusal(2025, ae={"authors": authors}, two={"authors": authors, "name": None}, three={"abbreviation": "A3"})
+    assert found == [
+        "the submission would be wrong:",
+        "  run ae: submission.authors[0].email: 'nowhere' is no address",
+        "  run two: submission.authors[0].email: 'nowhere' is no address",
+        "  run two: submission.name: is missing",
+        "  submission.abbreviation: 'AE' is that of 2 systems; give each its own",
+    ]
+    both = refusal(2025, ae={"authors": authors}, two={"authors": authors, "abbreviation": "A2"})
+    assert both == ["the submission would be wrong: submission.authors[0].email: 'nowhere' is no address"]
 
 
 def test_without_a_technical_report_the_check_asks_for_it(tmp_path: Path) -> None:
@@ -329,7 +436,8 @@ def test_results_come_from_an_evaluation_of_the_development_set(tmp_path: Path) 
     whole = [by_type.get(name, types[0]) | {"machine_type": name} for name in challenge.machines["development"]]
     found = results_in_percent(whole, challenge)
     assert list(found) == list(challenge.machines["development"])
-    assert found["fan"]["harmonic_mean_auc_source"] == 100 * by_type["fan"]["harmonic_mean"]["auc_source"]
+    expected = 100 * by_type["fan"]["harmonic_mean"]["auc_source"]
+    assert found["fan"]["harmonic_mean_auc_source"] == pytest.approx(expected, abs=1e-9)
     write_submission(tmp_path / "out", 2022, TEAM, [system(2022, measured=measured(2022, results=found))])
     with pytest.raises(InputError, match="there are no results of ToyTrain, bearing, gearbox, slider, valve; a"):
         results_in_percent(types, challenge)
@@ -364,8 +472,8 @@ def test_scores_that_are_written_can_be_evaluated(tmp_path: Path) -> None:
         ({"lastname": "Nächster"}, {}, "submission.lastname: is 'Nächster'; it is a part of the submission's name"),
         ({"institute": "a/../b"}, {}, "submission.institute: is 'a/../b'"),
         ({"institute": ""}, {}, "submission.institute: is not stated"),
-        ({"front_and": "x"}, {}, "submission.front_and: there is no such key in 2025; did you mean 'front_end'?"),
-        ({}, {"stated": {"lastname": "Other"}}, "submission.lastname: there is no such key in 2025"),
+        ({"front_and": "x"}, {}, "front_and: there is no such key in 2025; did you mean 'front_end'?"),
+        ({}, {"stated": {"lastname": "Other"}}, "lastname: there is no such key in 2025"),
         ({}, {"stated": {"name": "A", "abbreviation": "A" * 11}}, "has 11 characters; 10 are allowed"),
         ({}, {"stated": {"abbreviation": "A"}}, "submission.name: !!null is no text"),
         ({"authors": []}, {}, "submission.authors: must be a list of at least one author"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from offnote.package_check import check_submission
 
 from tests.years import LABEL, settings
 
-from .conftest import Workflow
+from .conftest import ROOT, Workflow
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def two_systems() -> dict[str, Any]:
 def test_the_same_submission_comes_out_of_another_folder_byte_for_byte(sent: Workflow, workflow: Workflow) -> None:
     workflow.finish(two_systems(), "--", "submission", cores=1)
     files = {name: sent.files(name) for name in ("ae/submission/*.*", "ae/submission/SHA256SUMS")}
-    assert len(files["ae/submission/*.*"]) == 3  # the archive and the manifests of two systems
+    assert len(files["ae/submission/*.*"]) == 4  # the archive, the manifests of two systems, the check
     assert files == {name: workflow.files(name) for name in files}
     assert sent.files("ae/submission/task2/*/*") == workflow.files("ae/submission/task2/*/*")
 
@@ -109,37 +110,76 @@ def test_the_official_tables_are_those_of_the_score_files(sent: Workflow, tmp_pa
         ({"lastname": None}, "submission.lastname: is not stated"),
         ({"institute": "my lab"}, "submission.institute: is 'my lab'"),
         ({"systems": ["ae", "other"]}, "submission.systems: 'other' is none of the runs ae"),
-        ({"technical_report": "no.pdf"}, "submission.technical_report: there is no file no.pdf"),
+        ({"systems": ["ae", "ae"]}, "submission.systems: names 'ae' twice"),
+        ({"technical_report": "no.pdf"}, "submission.technical_report: no.pdf cannot be read"),
+        ({"description": {"front_ned": "x"}}, "submission.description.front_ned: there is no such key in 2024"),
         ({"trial": 3}, "submission.trial is 3, and training.trials is 1"),
     ],
 )
 def test_what_is_missing_is_said_before_any_job(sent: Workflow, changes: dict[str, Any], sentence: str) -> None:
     config = settings(2024)
     config["submission"] = config["submission"] | changes
-    done = sent.run(config, "--dry-run", "--", "submission")
+    assert sentence in refusal(sent, config, "submission")
+
+
+@pytest.mark.parametrize("target", ["submission", "rehearse"])
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"training": {"epochs": 1, "validation": 0.0}}, "run ae: 2024 wants decisions, and training.validation: 0"),
+        ({"slice": {"length": 0.5}}, "run ae: has slices of recordings as clips"),
+    ],
+)
+def test_what_the_last_job_would_stumble_over_is_said_before_any(
+    sent: Workflow, target: str, changes: dict[str, Any], sentence: str
+) -> None:
+    assert sentence in refusal(sent, settings(2024, **changes), target)
+
+
+def refusal(flow: Workflow, config: dict[str, Any], target: str) -> str:
+    """Return what the screen says of a target that is refused before any job."""
+    done = flow.run(config, "--dry-run", "--", target)
+    screen = done.stdout + done.stderr
     assert done.returncode == 1
-    assert sentence in done.stdout + done.stderr
-    assert "Traceback" not in done.stdout + done.stderr
+    assert "Traceback" not in screen
+    return screen
+
+
+def test_the_last_submission_stays_until_the_next_is_good(sent: Workflow, tmp_path: Path) -> None:
+    flow = Workflow(tmp_path / "again")
+    shutil.copytree(sent.folder, flow.folder, symlinks=True)
+    last = flow.files("ae/submission/**/*.*") | flow.files("ae/submission/SHA256SUMS")
+    assert last.pop("ae/submission/check.txt").startswith(f"{LABEL}.zip, as a submission".encode())
+    stray = flow.folder / f"results/ae/submission/task2/{LABEL}_1/notes.txt"
+    stray.write_text("mine")
+    config = two_systems()
+    config["submission"] = config["submission"] | {"name": "Another", "systems": ["one_trial"]}
+    done = flow.run(config, "--", "submission")
+    assert done.returncode == 1
+    assert re.search("notes.txt: is not of this submission, nor as an earlier one left it", done.stdout)
+    stray.unlink()
+    assert flow.files("ae/submission/**/*.*") | flow.files("ae/submission/SHA256SUMS") == last
+    # What the second system was is taken away with it.
+    flow.finish(config, "--", "submission")
+    names = {path.rpartition("/")[2] for path in flow.files("ae/submission/*.*")}
+    assert names == {f"{LABEL}.zip", f"{LABEL}_1.manifest.json", "check.txt"}
+    check = check_submission(flow.folder / "results/ae/submission", 2024, flow.folder / "results/cache/clips/demo.tsv")
+    assert (check.mistakes, check.systems) == ([], [f"{LABEL}_1"])
+    assert "Nothing to be done" in flow.finish(config, "--", "submission")
 
 
 def test_a_machine_of_the_evaluation_set_that_is_not_there_is_named(sent: Workflow) -> None:
     config = settings(2024, run="less")
     config["dataset"] = {"machines": ["!ToothBrush/*"]}
-    done = sent.run(config, "--dry-run", "--", "submission")
-    assert done.returncode == 1
-    assert (
-        "has no ToothBrush/section_00 with training clips, a machine of the evaluation set of 2024"
-        in done.stdout + done.stderr
-    )
-    assert "Traceback" not in done.stdout + done.stderr
+    screen = refusal(sent, config, "submission")
+    assert "has no ToothBrush/section_00 with training clips, a machine of the evaluation set of 2024" in screen
 
 
 def test_a_machine_of_the_development_set_that_is_not_there_is_named(sent: Workflow) -> None:
     config = settings(2024, run="less")
     config["dataset"] = {"machines": ["!fan"]}
-    done = sent.run(config, "--dry-run", "--", "rehearse")
-    assert done.returncode == 1
-    assert "has no fan/section_00 with training clips, a machine of the development set" in done.stdout + done.stderr
+    screen = refusal(sent, config, "rehearse")
+    assert "has no fan/section_00 with training clips, a machine of the development set" in screen
 
 
 def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
@@ -148,7 +188,8 @@ def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
     folder = sent.folder / "results/rehearsed/rehearsal"
     assert check_submission(folder / f"submission/{LABEL}.zip", 2024).mistakes == []
     assert "Rehearsal of DCASE 2024 Task 2" in screen
-    assert re.search(r"\* train: [1-9]\d* s of jobs", screen)
+    assert re.search(r"\* train: [1-9]\d* s in 1 job\n", screen)
+    assert "## False alarms" in screen
     # What the clips are called tells no label, and is all that stands before the labels are opened.
     names = {Path(row["path"]).name for row in sent.rows("rehearsed/rehearsal/scores/Scanner/section_00/trial_0.csv")}
     assert {name for name in names if "train" not in name} == {f"section_00_{number:04d}.wav" for number in range(8)}
@@ -167,6 +208,32 @@ def test_a_rehearsal_goes_from_renamed_clips_to_figures(sent: Workflow) -> None:
         for number, sha256 in enumerate(role.sha256):
             assert np.array_equal(role.clip(number), played.clip(alike[sha256]))
     assert "Nothing to be done" in sent.finish(config, "--", "rehearse")
+
+
+def test_a_rehearsal_leaves_the_real_machines_of_the_evaluation_set_alone(sent: Workflow) -> None:
+    planned = sent.planned(settings(2024, run="alone", jobs={"machines": 1}), "--", "rehearse")
+    machines = load_challenge(2024).machines
+    played = len(machines["development"]) + len(machines["evaluation"])
+    assert (planned["train"], planned["score"]) == (played, played)
+
+
+def test_a_year_whose_evaluation_set_is_not_known_yet_has_all_but_a_submission(sent: Workflow, tmp_path: Path) -> None:
+    """As the page on adding a year begins: the development set is there, and what machines follow is not."""
+    code = tmp_path / "code"
+    shutil.copytree(ROOT, code, ignore=shutil.ignore_patterns(".*", "results", "logs", "data", "tests"))
+    years = code / "config/datasets"
+    text = (years / "dcase2024.yaml").read_text(encoding="utf-8")
+    known = yaml.safe_load(text)
+    known["machines"]["evaluation"] = {}
+    (years / "dcase2027.yaml").write_text(yaml.safe_dump(known), encoding="utf-8")
+    preset = (code / "config/presets/dcase2024.yaml").read_text(encoding="utf-8")
+    (code / "config/presets/dcase2027.yaml").write_text(preset, encoding="utf-8")
+    flow = Workflow(tmp_path / "new", code)
+    flow.folder.mkdir()
+    config = settings(2027, demo=settings(2024)["demo"])
+    assert flow.planned(config)["official"] == 1
+    for target, needed in (("submission", "evaluation"), ("rehearse", "evaluation")):
+        assert f"dcase2027.yaml: machines.{needed} is empty" in refusal(flow, config, target)
 
 
 def test_the_archive_holds_what_lies_beside_it(sent: Workflow) -> None:

@@ -12,6 +12,7 @@ from offnote.errors import InputError
 from offnote.official import TABLES as OFFICIAL_FILES
 from offnote.provenance import PACKAGE, code_hash
 from offnote.retrieve import planned_archives, planned_folder
+from offnote.submission import CHECK
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
 FEATURES = plan.FEATURES
@@ -22,6 +23,12 @@ OFFICIAL = "results/{run}/official"
 SUBMISSION = "results/{run}/submission"
 REHEARSAL = "results/{run}/rehearsal"
 FIGURES = "results/{run}/report/{machine_type}/{machine_id}"
+# Without their suffix: the log of a job, and what Snakemake measures of it.
+LOGS = {
+    "features": "logs/features/{dataset}/{key}/{machine_type}/{machine_id}",
+    "train": "logs/train/{run}/{machine_type}/{machine_id}/trial_{trial}",
+    "score": "logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}",
+}
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
 TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html"]
 FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
@@ -62,10 +69,8 @@ try:
     SENT = plan.plan_submission(RUNS, {"submission", "rehearse"} & set(sys.argv)) if RUNS else None
     # The runs that were asked for, and for each of a submission one that rehearses it.
     ASKED = list(RUNS)
-    REHEARSALS = {run.settings.run: plan.plan_rehearsal(run) for run in SENT.systems} if SENT else {}
-    if "rehearse" in sys.argv and not all(REHEARSALS.values()):
-        raise InputError("rehearse: needs whole recordings; there are only slices, or feature caches made elsewhere")
-    RUNS |= {rehearsal.settings.run: rehearsal for rehearsal in REHEARSALS.values() if rehearsal}
+    REHEARSALS = plan.plan_rehearsals(SENT.systems, "rehearse" in sys.argv) if SENT else {}
+    RUNS |= {rehearsal.settings.run: rehearsal for rehearsal in REHEARSALS.values()}
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""
     raise WorkflowError(f"{error}\nconfiguration: {name_files(CONFIGURATION)}{typed}") from None
@@ -93,11 +98,12 @@ def cache_of(run, machine):
     return FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict())
 
 
-def models_of(run):
-    """Return the folder of every model of a run."""
+def models_of(run, machines):
+    """Return the folder of every model of a run that scores some machines."""
     return [
         MODEL.format(run=run.settings.run, trial=trial, **scope._asdict())
-        for scope in run.scopes
+        for scope in dict.fromkeys(map(run.scope_of, machines))
+        if scope in run.scopes
         for trial in run.trials
     ]
 
@@ -115,7 +121,7 @@ def results_of(name):
     return [
         CLIPS.format(dataset=run.settings.dataset.name),
         [cache_of(run, machine) for machine in run.scored_machines],
-        [f"{folder}/{file}" for folder in models_of(run) for file in MODEL_FILES],
+        [f"{folder}/{file}" for folder in models_of(run, run.machines) for file in MODEL_FILES],
         [f"{stem}.{suffix}" for stem in scores for suffix in ("csv", "json")],
         [f"{TABLES.format(run=name)}/{file}" for file in TABLE_FILES],
         [f"{FIGURES.format(run=name, **machine)}/{file}" for machine in machines for file in FIGURE_FILES],

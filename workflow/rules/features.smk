@@ -12,9 +12,9 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
         output:
             batch.all(FEATURES),
         log:
-            batch.one("logs/features/{dataset}/{key}/{machine_type}/{machine_id}.log"),
+            batch.one(f"{LOGS['features']}.log"),
         benchmark:
-            batch.one("logs/features/{dataset}/{key}/{machine_type}/{machine_id}.benchmark.jsonl")
+            batch.one(f"{LOGS['features']}.benchmark.jsonl")
         conda:
             ENVIRONMENT
         # On a CPU the jobs of several machines share the cores; a GPU is kept busy by several threads that decode.

@@ -59,9 +59,7 @@ def show_summaries():
         return
     if any(job.rule.name == "submission" for job in workflow.dag.jobs):
         folder = Path(SUBMISSION.format(run=SHARED.run))
-        print(
-            f"Submission: {folder / SENT.files[0]}; what is still missing: offnote check-submission {folder} --year {SHARED.submission.year}"
-        )
+        print(f"Submission: {folder / SENT.files[0]}\n{(folder / CHECK).read_text(encoding='utf-8')}")
     if any(job.rule.name == "rehearse" for job in workflow.dag.jobs):
         print(Path(REHEARSAL.format(run=SHARED.run), "rehearsal.md").read_text(encoding="utf-8"))
     for name in ASKED:

@@ -74,21 +74,21 @@ def score_inputs(known, machine):
     ]
 
 
-def scores_of_machines(run):
-    """Return every machine of a run with its score files, or with the reason why it has none."""
+def scores_of_machines(run, machines):
+    """Return machines of a run, each with its score files, or with the reason why it has none."""
     return [
         {
             **machine._asdict(),
             "scores": ([f"{stem}.csv" for stem in scores_of(run, machine)] if not run.status(machine) else []),
             "status": run.status(machine),
         }
-        for machine in run.machines
+        for machine in machines
     ]
 
 
 def evaluate_jobs(wildcards):
     """Return what a run's tables are made of."""
-    return scores_of_machines(RUNS[wildcards.run])
+    return scores_of_machines(RUNS[wildcards.run], RUNS[wildcards.run].machines)
 
 
 def scores_of_machine(wildcards):
@@ -116,57 +116,85 @@ def manifest_inputs(wildcards):
     return {
         "clips": CLIPS.format(dataset=run.settings.dataset.name),
         "caches": [cache_of(run, machine) for machine in run.scored_machines],
-        "models": [f"{folder}/{name}" for folder in models_of(run) for name in ("model.json", "model.safetensors")],
+        "models": [
+            f"{folder}/{name}"
+            for folder in models_of(run, run.machines)
+            for name in ("model.json", "model.safetensors")
+        ],
         "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
         "tables": rules.evaluate.output,
     }
 
 
-def official_inputs(wildcards):
-    """Return the files that the official figures of a run are made from: those of the development set."""
-    run = RUNS[wildcards.run]
-    stems = [stem for machine in run.machines_of("development") for stem in scores_of(run, machine)]
+def settings_told(settings):
+    """Return the settings that matter to those who judge or send a run."""
+    return settings.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"})
+
+
+def scored_run(run, machines):
+    """Return what is told of some machines of a run to those who judge or send it: settings, scores and other files."""
+    sent = [machine for machine in run.machines_of("evaluation") if machine in machines]
     return {
-        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
+        "settings": settings_told(run.settings) | {"run": run.settings.run.partition("/")[0]},
+        "machines": scores_of_machines(run, machines),
         "clips": CLIPS.format(dataset=run.settings.dataset.name),
+        "models": models_of(run, machines),
+        "caches": [cache_of(run, machine) for machine in sent],
     }
 
 
-def scored_run(run):
-    """Return what is told of a run to those who judge or send it: settings that matter there, machines and files."""
-    irrelevant = {"dataset", "demo", "device", "jobs", "require_gpu", "retrieve", "run"}
-    return {
-        "settings": run.settings.model_dump(exclude=irrelevant) | {"run": run.settings.run.partition("/")[0]},
-        "machines": scores_of_machines(run),
-        "clips": CLIPS.format(dataset=run.settings.dataset.name),
-        "models": models_of(run),
-        "caches": [cache_of(run, machine) for machine in run.machines_of("evaluation")],
-    }
+def judged_run(run):
+    """Return what is told of a run to those who judge it on the development set."""
+    return scored_run(run, run.machines_of("development"))
+
+
+def rehearsed_run(run):
+    """Return what is told of the rehearsal of a run, and of that run itself."""
+    rehearsal = REHEARSALS[run.settings.run]
+    return scored_run(rehearsal, rehearsal.machines), judged_run(run)
+
+
+def files_of(scored):
+    """Return the files that are spoken of by :func:`scored_run`."""
+    stems = [path.removesuffix(".csv") for machine in scored["machines"] for path in machine["scores"]]
+    return [
+        scored["clips"],
+        *scored["caches"],
+        *(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")),
+        *(f"{folder}/model.json" for folder in scored["models"]),
+    ]
 
 
 def submission_inputs(runs):
     """Return the files that a submission is made from."""
-    stems = [stem for run in runs for machine in run.scored_machines for stem in scores_of(run, machine)]
     return {
-        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
-        "clips": [CLIPS.format(dataset=run.settings.dataset.name) for run in runs],
-        "models": [f"{folder}/model.json" for run in runs for folder in models_of(run)],
-        "caches": [cache_of(run, machine) for run in runs for machine in run.machines_of("evaluation")],
+        "scored": list(dict.fromkeys(file for run in runs for file in files_of(scored_run(run, run.machines)))),
         "manifests": [f"results/{run.settings.run}/manifest.json" for run in runs],
         "official": [f"{OFFICIAL.format(run=run.settings.run)}/{file}" for run in runs for file in OFFICIAL_FILES],
     }
 
 
-def rehearsal_inputs(systems):
-    """Return the files that a rehearsal is made from: of the rehearsing runs everything, of the others their scores."""
-    rehearsing = submission_inputs([REHEARSALS[run.settings.run] for run in systems])
-    known = submission_inputs(systems)
-    return {
-        **{name: rehearsing[name] for name in ("scores", "models", "caches")},
-        "clips": rehearsing["clips"] + known["clips"],
-        "known_scores": known["scores"],
-        "known_models": known["models"],
-    }
+def rehearsal_inputs(runs):
+    """Return the files that a rehearsal is made from, each once."""
+    return list(dict.fromkeys(file for run in runs for scored in rehearsed_run(run) for file in files_of(scored)))
+
+
+def benchmarks_of(runs):
+    """Return, stage by stage, the files in which Snakemake writes how long the jobs of some runs took."""
+    files = {}
+    for run in runs:
+        dataset = {"dataset": run.settings.dataset.name, "key": run.feature_key}
+        own = {"run": run.settings.run}
+        stages = (("features", FEATURE_GROUPS, dataset), ("train", MODEL_GROUPS, own), ("score", SCORE_GROUPS, own))
+        for stage, groups, known in stages:
+            pattern = f"{LOGS[stage]}.benchmark.jsonl"
+            batches = [batch for batch in plan.batches(stage, groups, SHARED.jobs.machines) if batch.known == known]
+            each = [plan.Batch(stage, known, tuple(members)) for wanted, members in groups if wanted == known]
+            # Where a job does one machine only, a single batch stands for all, and knows none.
+            paths = [batch.one(pattern) for batch in batches] or [path for batch in each for path in batch.all(pattern)]
+            filled = [path.replace("{trial}", str(trial)) for path in paths for trial in run.trials]
+            files[stage] = list(dict.fromkeys([*files.get(stage, []), *filled]))
+    return files
 
 
 def clips_played(run):

@@ -13,9 +13,9 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
             scores=batch.all(f"{SCORES}.csv"),
             descriptions=batch.all(f"{SCORES}.json"),
         log:
-            batch.one("logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}.log"),
+            batch.one(f"{LOGS['score']}.log"),
         benchmark:
-            batch.one("logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}.benchmark.jsonl")
+            batch.one(f"{LOGS['score']}.benchmark.jsonl")
         conda:
             ENVIRONMENT
         threads: batch.of(lambda known: run_of(known).settings.model.threads)

@@ -3,7 +3,7 @@
 
 rule official:
     input:
-        unpack(official_inputs),
+        lambda wildcards: files_of(judged_run(RUNS[wildcards.run])),
     output:
         [
             report(
@@ -25,7 +25,7 @@ rule official:
         mem_mb=1000,
         runtime=30,
     params:
-        run=lambda wildcards: scored_run(RUNS[wildcards.run]),
+        run=lambda wildcards: judged_run(RUNS[wildcards.run]),
         code=code_of("official"),
     message:
         "Judge the run {wildcards.run} as the challenge does"
@@ -40,7 +40,10 @@ if SENT:
             **submission_inputs(SENT.systems),
             reports=SENT.reports,
         output:
-            [f"{SUBMISSION.format(run=SHARED.run)}/{file}" for file in SENT.files],
+            # What is marked stays until the job replaces it, and comes back where the job fails: the last good
+            # submission is not lost. Then the check is missing, by which Snakemake knows that the job is to do again.
+            check=f"{SUBMISSION.format(run=SHARED.run)}/{CHECK}",
+            package=[update(f"{SUBMISSION.format(run=SHARED.run)}/{file}") for file in SENT.files],
         log:
             "logs/submission/submission.log",
         benchmark:
@@ -51,8 +54,8 @@ if SENT:
             mem_mb=2000,
             runtime=30,
         params:
-            systems=[scored_run(run) for run in SENT.systems],
-            first=SHARED.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+            systems=[scored_run(run, run.machines) for run in SENT.systems],
+            first=settings_told(SHARED),
             code=code_of("submission"),
         message:
             "Write the submission"
@@ -60,11 +63,11 @@ if SENT:
             "../scripts/submission.py"
 
 
-if SENT and all(REHEARSALS.values()):
+if REHEARSALS:
 
     rule rehearse:
         input:
-            **rehearsal_inputs(SENT.systems),
+            scored=rehearsal_inputs(SENT.systems),
             reports=SENT.reports,
         output:
             summary=f"{REHEARSAL.format(run=SHARED.run)}/rehearsal.md",
@@ -78,8 +81,9 @@ if SENT and all(REHEARSALS.values()):
             mem_mb=2000,
             runtime=30,
         params:
-            systems=[(scored_run(REHEARSALS[run.settings.run]), scored_run(run)) for run in SENT.systems],
-            first=SHARED.model_dump(exclude={"dataset", "demo", "device", "jobs", "require_gpu", "retrieve"}),
+            systems=[rehearsed_run(run) for run in SENT.systems],
+            first=settings_told(SHARED),
+            benchmarks=benchmarks_of(list(REHEARSALS.values())),
             played=clips_played(REHEARSALS[SENT.systems[0].settings.run]),
             code=code_of("rehearse"),
         message:

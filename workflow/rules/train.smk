@@ -14,9 +14,9 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             descriptions=batch.all(f"{MODEL}/model.json"),
             losses=batch.all(f"{MODEL}/loss.csv"),
         log:
-            batch.one("logs/train/{run}/{machine_type}/{machine_id}/trial_{trial}.log"),
+            batch.one(f"{LOGS['train']}.log"),
         benchmark:
-            batch.one("logs/train/{run}/{machine_type}/{machine_id}/trial_{trial}.benchmark.jsonl")
+            batch.one(f"{LOGS['train']}.benchmark.jsonl")
         conda:
             ENVIRONMENT
         threads: batch.of(lambda known: run_of(known).settings.model.threads)

@@ -11,12 +11,12 @@ with job_log(snakemake.log[0], "rehearsal"):
     from pathlib import Path
 
     from offnote.config import Settings
-    from offnote.systems import ScoredRun, rehearse, stage_seconds
+    from offnote.systems import ScoredRun, rehearse
 
     rehearse(
         Path(snakemake.output.summary).parent,
         [(ScoredRun.from_plain(sent), ScoredRun.from_plain(known)) for sent, known in snakemake.params.systems],
         Settings(**snakemake.params.first),
         snakemake.params.played,
-        stage_seconds(Path("logs")),
+        {stage: [Path(file) for file in files] for stage, files in snakemake.params.benchmarks.items()},
     )

@@ -11,11 +11,11 @@ with job_log(snakemake.log[0], "submission"):
     from pathlib import Path
 
     from offnote.config import Settings
-    from offnote.systems import ScoredRun, submit, system_of
+    from offnote.systems import ScoredRun, submit
 
     submit(
-        Path(snakemake.output[0]).parent,
-        [system_of(ScoredRun.from_plain(run)) for run in snakemake.params.systems],
+        Path(snakemake.output.check).parent,
+        [ScoredRun.from_plain(run) for run in snakemake.params.systems],
         Settings(**snakemake.params.first),
         [Path(path) for path in snakemake.input.manifests],
     )

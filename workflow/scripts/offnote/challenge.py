@@ -34,6 +34,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 MACHINE_ID_PATTERN = r"[a-z]+_\d{2}"
 
+# What every program reads as a number; Python's float() takes 1_000 and digits of other scripts too.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
 DECISION_MEASURES = frozenset({"precision", "recall", "f1_score"})
 """What needs decisions; the other measures need scores."""
 
@@ -277,6 +280,11 @@ class Challenge(_Described):
     def of_the_year(self, keys: Mapping[str, Key]) -> dict[str, Key]:
         """Return those keys of ``meta.yaml`` that the year has."""
         return {name: key for name, key in keys.items() if key.since <= self.year}
+
+    @property
+    def lists_external_datasets(self) -> bool:
+        """Tell whether ``meta.yaml`` lists the data of others that were used."""
+        return self.package is not None and self.year >= self.package.external_datasets
 
     def _pattern(self, template: str) -> re.Pattern[str]:
         fields = {
@@ -635,22 +643,24 @@ def _read_truths(path: Path, challenge: Challenge) -> dict[Section, Truth]:
     found = {}
     for table in tables:
         if section := challenge.parse(table.name, pattern.name):
-            found[section] = Truth(table, _read_rows(table, binary=True), _read_domains(table, section, challenge))
+            labels = _read_rows(table, binary=True)
+            found[section] = Truth(table, labels, _read_domains(table, labels, section, challenge))
     if not found:
         raise InputError(f"{path}: holds no ground truth of {challenge.year}; its tables are named {pattern}")
     return found
 
 
-def _read_domains(table: Path, section: Section, challenge: Challenge) -> dict[str, str]:
+def _read_domains(table: Path, labels: Mapping[str, Row], section: Section, challenge: Challenge) -> dict[str, str]:
     """Read the table of domains that belongs to a table of labels; nothing where there is none."""
     if not challenge.ground_truth.domains:
         return {}
     path = table.parent.parent / challenge.name(challenge.ground_truth.domains, section)
-    return (
-        {clip: challenge.domains[int(row.value)] for clip, row in _read_rows(path, binary=True).items()}
-        if path.exists()
-        else {}
-    )
+    if not path.exists():
+        return {}
+    rows = _read_rows(path, binary=True)
+    # What it leaves out, names may tell.
+    _refuse(path, [mistake for mistake in mismatches(rows, labels, str(table)) if mistake.kind == "stranger"])
+    return {clip: challenge.domains[int(row.value)] for clip, row in rows.items()}
 
 
 def _read_list(path: Path) -> dict[Section, Truth]:
@@ -751,7 +761,8 @@ def scan_rows(content: bytes, binary: bool = False) -> tuple[dict[str, Row], lis
             if len(cells) == 2:
                 mistakes += _add(line, rows, cells[0], cells[1], binary)
             else:
-                text = f"has {len(cells)} columns; it must have a clip's name and a number"
+                count = "one column" if len(cells) == 1 else f"{len(cells)} columns"
+                text = f"has {count}; it must have a clip's name and a number"
                 mistakes.append(Mistake(line, "columns", text))
                 rows.setdefault(cells[0], Row(line, math.nan))
     except (UnicodeDecodeError, csv.Error) as error:
@@ -763,12 +774,9 @@ def scan_rows(content: bytes, binary: bool = False) -> tuple[dict[str, Row], lis
 
 def _add(line: int, rows: dict[str, Row], clip: str, text: str, binary: bool) -> list[Mistake]:
     """Add a row, and return what is wrong with it."""
-    header = ""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-        header = "; if it is a header, take it out" if line == 1 else ""
+    value = float(text) if NUMBER.fullmatch(text) else math.nan
+    is_word = re.fullmatch(r"[^\W\d]+", text) and text.lower() not in ("nan", "inf", "infinity")
+    header = "; if it is a header, take it out" if line == 1 and is_word else ""
     mistakes = []
     if binary and value not in (0.0, 1.0):
         mistakes.append(Mistake(line, "number", f"{text!r} is neither 0 nor 1{header}"))

@@ -111,8 +111,10 @@ def _failure(path: Path, lines: list[str]) -> str:
     started = STARTS.search(lines[0]) if lines else None
     if started is None or ENDS.search(lines[-1]):
         return ""
-    if lines[-1].startswith(FAILED):
-        return lines[-1].removeprefix(FAILED)
+    # A sentence may be followed by a list.
+    failed = next((place for place in reversed(range(len(lines))) if lines[place].startswith(FAILED)), None)
+    if failed is not None:
+        return "\n".join(lines[failed:]).removeprefix(FAILED)
     return f"{started[1]}: killed, by hand or for want of memory; the same command carries on (log: {path})"
 
 

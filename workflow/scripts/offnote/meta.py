@@ -81,7 +81,7 @@ def meta_mistakes(meta: Any, label: str, challenge: Challenge) -> Iterator[str]:
     keys = _Keys(f" (inferred from {package.inferred_from}'s template)" if package.inferred_from else "")
     top = keys.of(meta, "", ("submission", "system", "results"))
     _check_names(keys, keys.below(top, "submission", "", SUBMISSION_KEYS), label)
-    young = ("external_datasets",) if challenge.year >= package.external_datasets else ()
+    young = ("external_datasets",) if challenge.lists_external_datasets else ()
     system = keys.below(top, "system", "", ("description", "complexity", *young, "source_code"))
     for name, table in (("description", package.description), ("complexity", package.complexity)):
         wanted = challenge.of_the_year(table)

@@ -51,6 +51,9 @@ class Evaluation:
         The two means over all sections of all types.
     official_score : float or None
         None where the year has none for a single system.
+    false_alarms : list of dict
+        For each domain of each section with decisions: ``machine_type``, ``section``, ``domain`` (empty where the year
+        has none), ``normal_clips``, and ``rate``, the share of these that was called an anomaly.
     absent : list of str
         Score files of the same set that were not there.
     clips : dict of str to int
@@ -62,6 +65,7 @@ class Evaluation:
     types: list[dict[str, Any]]
     overall: dict[str, dict[str, float]]
     official_score: float | None
+    false_alarms: list[dict[str, Any]]
     absent: list[str]
     clips: dict[str, int]
 
@@ -72,7 +76,7 @@ class Evaluation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as one plain object."""
-        names = ("sections", "types", "overall", "official_score", "absent")
+        names = ("sections", "types", "overall", "official_score", "false_alarms", "absent")
         return {"year": self.challenge.year} | {name: getattr(self, name) for name in names}
 
 
@@ -129,6 +133,7 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluati
         [{"machine_type": name} | means([r for r in sections if r["machine_type"] == name], names) for name in types],
         means(sections, names),
         official_score(sections, challenge.official_score) if challenge.official_score else None,
+        [row for section in labelled for row in false_alarms(section)],
         absent_files(challenge, [section.section for section in labelled]),
         {"normal": sum(len(section.clips) for section in labelled) - anomalies, "anomaly": anomalies},
     )
@@ -147,6 +152,20 @@ def section_figures(section: LabelledSection, challenge: Challenge) -> dict[str,
         for name, figure in challenge.figures.items()
         if section.decisions is not None or figure.measure not in DECISION_MEASURES
     }
+
+
+def false_alarms(section: LabelledSection) -> list[dict[str, Any]]:
+    """Return the share of the normal clips of each domain that were called an anomaly; nothing without decisions."""
+    if section.decisions is None:
+        return []
+    rows = []
+    for domain in dict.fromkeys(section.domains.tolist()):
+        decisions = section.decisions[(section.domains == domain) & ~section.anomalous]
+        if len(decisions):
+            rate = {"normal_clips": len(decisions), "rate": float(np.mean(decisions))}
+            named = {"machine_type": section.section.machine_type, "section": section.section.number, "domain": domain}
+            rows.append(named | rate)
+    return rows
 
 
 def means(rows: Sequence[Row], names: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -244,6 +263,9 @@ def report(name: str, evaluation: Evaluation) -> Iterator[str]:
     ):
         if names:
             yield from ("", f"## {title}", "", *_table(evaluation, names))
+    if evaluation.false_alarms:
+        yield from ("", "## False alarms", "", "Of the normal clips, so many were called an anomaly.", "")
+        yield from _false_alarm_table(evaluation.false_alarms)
 
 
 TABLES = ("sections.csv", "means.csv", "evaluation.json", "evaluation.md")
@@ -330,6 +352,24 @@ def _table(evaluation: Evaluation, names: Sequence[str]) -> Iterator[str]:
             rows += _mean_rows(machine_type, means_of_type, keys, names)
     rows += _mean_rows("all", evaluation.overall, keys, names)
     yield from _aligned(rows, len(keys))
+
+
+def _false_alarm_table(rows: Sequence[Row]) -> Iterator[str]:
+    """Yield a row for each section and a column for each domain."""
+    domains = sorted({row["domain"] for row in rows})
+    sections = dict.fromkeys((row["machine_type"], row["section"]) for row in rows)
+    rates = {(row["machine_type"], row["section"], row["domain"]): row for row in rows}
+
+    def shown(found: Sequence[Row | None]) -> str:
+        known = [row for row in found if row]
+        clips = sum(row["normal_clips"] for row in known)
+        alarms = sum(row["normal_clips"] * row["rate"] for row in known)
+        return f"{100 * alarms / clips:.2f}" if clips else ""
+
+    head = ["machine type", "section", *(domain or "all domains" for domain in domains)]
+    each = [[*name, *(shown([rates.get((*name, domain))]) for domain in domains)] for name in sorted(sections)]
+    total = ["all", "", *(shown([row for row in rows if row["domain"] == domain]) for domain in domains)]
+    yield from _aligned([head, *each, total], 2)
 
 
 def _mean_rows(first: str, row: Row, keys: Sequence[str], names: Sequence[str]) -> list[list[str]]:

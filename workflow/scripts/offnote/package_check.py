@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from offnote.challenge import (
+    NUMBER,
     Challenge,
     Mistake,
     Package,
@@ -39,6 +40,7 @@ ROOT = "task2"
 LABEL = re.compile(r"(?P<team>[A-Za-z0-9-]+_[A-Za-z0-9-]+)_task2_(?P<number>[1-4])")
 LABEL_FORM = "<Lastname>_<Institute>_task2_<1 to 4>"
 META, REPORT = ".meta.yaml", ".technical_report.pdf"
+PDF = b"%PDF-"
 
 SYSTEMS = 4
 """Systems that a team may send."""
@@ -93,6 +95,8 @@ class Check:
         Score and decision files that were read.
     mistakes, warnings : list of Finding
         What must be mended, and what may be as it should be.
+    compared : bool
+        Whether the rows were compared with the recordings: a clip that every file leaves out goes unseen without.
     """
 
     year: int
@@ -100,6 +104,7 @@ class Check:
     tables: int = 0
     mistakes: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
+    compared: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """Return the findings as one plain object."""
@@ -158,6 +163,7 @@ def check_submission(path: Path, year: int, clips: Path | None = None) -> Check:
     if absent := [" ".join(filter(None, part)) for part in challenge.evaluated() if wanted and part not in wanted]:
         text = f"{clips} holds no test clip of {', '.join(absent)}, so nothing was compared there"
         check.warnings.append(Finding("", text))
+    check.compared = clips is not None
     return check
 
 
@@ -181,7 +187,9 @@ def report(name: str, check: Check) -> Iterator[str]:
     yield from (f"BAD  {finding}" for finding in check.mistakes)
     yield from (f"note {finding}" for finding in check.warnings)
     found = f"{_count(len(check.systems), 'system')}, {_count(check.tables, 'score or decision file')}: "
-    wrong = _count(len(check.mistakes), "mistake") if check.mistakes else "complete and well-formed"
+    # Without the recordings, a clip that every file leaves out goes unseen.
+    good = "complete and well-formed" if check.compared else "well-formed; whether every clip is there, --clips tells"
+    wrong = _count(len(check.mistakes), "mistake") if check.mistakes else good
     yield f"{'BAD ' if check.mistakes else 'ok  '} {found}{wrong}" + (
         f", {_count(len(check.warnings), 'note')}" if check.warnings else ""
     )
@@ -465,7 +473,7 @@ class _System:
         if file not in self.files:
             text = "the technical report is missing; add it before you send the submission"
             self.check.warnings.append(Finding(f"{self.folder}/{file}", text))
-        elif content is not None and not content.startswith(b"%PDF-"):
+        elif content is not None and not content.startswith(PDF):
             self.say(file, "is no PDF file")
 
     def examine_tables(self, section: Section, names: Sequence[str]) -> None:
@@ -477,11 +485,11 @@ class _System:
             elif (content := self.files[file]) is not None:
                 self.check.tables += 1
                 rows, mistakes = scan_rows(content, binary=file != names[0])
-                mistakes += form_mistakes(content)
                 # A row without a number whose clip has no clip's name may be a header: nothing else is made of it.
                 rows = {clip: row for clip, row in rows.items() if self.named(clip) or not math.isnan(row.value)}
                 if not any(mistake.kind == "unreadable" for mistake in mistakes):
                     tables[file] = rows
+                    mistakes += form_mistakes(content, binary=file != names[0])
                     mistakes += self.name_mistakes(rows, section) if len(tables) == 1 else []
                     mistakes += self.clip_mistakes(rows, section)
                 self.group(file, mistakes)
@@ -525,8 +533,15 @@ class _System:
                 yield Mistake(row.line, "no recording", text)
 
 
-def form_mistakes(content: bytes) -> Iterator[Mistake]:
+def form_mistakes(content: bytes, binary: bool = False) -> Iterator[Mistake]:
     r"""Find what a reader of score files forgives, but the form does not allow.
+
+    Parameters
+    ----------
+    content
+        A score or decision file.
+    binary
+        Whether it is a decision file.
 
     Examples
     --------
@@ -539,12 +554,17 @@ def form_mistakes(content: bytes) -> Iterator[Mistake]:
         yield Mistake(0, "ends", "lines must end with \\n alone, not with \\r\\n")
     if content and not content.endswith((b"\n", b"\r")):
         yield Mistake(0, "cut", "the last line has no end; is the file cut off?")
-    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+    lines = content.replace(b"\r\n", b"\n").replace(b"\r", b"\n").decode("utf-8-sig", errors="replace").split("\n")
     for number, line in enumerate(lines[:-1], start=1):
-        if not line.strip():
+        cells = line.split(",")
+        if not any(cell.strip() for cell in cells):
             yield Mistake(number, "blank", "is blank")
-        elif any(cell != cell.strip() for cell in line.split(b",")):
+        elif '"' in line:
+            yield Mistake(number, "quotes", "has quotation marks; write name and number without")
+        elif any(cell != cell.strip() for cell in cells):
             yield Mistake(number, "spaces", "has spaces around a value")
+        elif binary and NUMBER.fullmatch(cells[-1]) and float(cells[-1]) in (0, 1) and cells[-1] not in ("0", "1"):
+            yield Mistake(number, "digit", f"{cells[-1]!r} must be written 0 or 1")
 
 
 # The clips of the evaluation set.

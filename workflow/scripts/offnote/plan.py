@@ -23,7 +23,7 @@ from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
 from offnote.scores import quantile_name
 from offnote.status import Status
-from offnote.submission import labels_of, planned_files, require_machines
+from offnote.submission import labels_of, planned_files, require_machines, require_stated
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
 CHECKPOINTS = "results/cache/checkpoints"
@@ -282,6 +282,8 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
     names = first.systems or list(runs)
     if unknown := [name for name in names if name not in runs]:
         raise InputError(f"submission.systems: {unknown[0]!r} is none of the runs {', '.join(runs)}")
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"submission.systems: names {twice[0]!r} twice; each run is one system")
     if first.year is None:
         if asked:
             raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
@@ -293,36 +295,61 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
             raise
         return None
     systems = [runs[name] for name in names]
-    kinds = (("development", "submission"), ("development", "rehearse"), ("evaluation", "submission"))
-    for kind in dict.fromkeys(kind for kind, target in kinds if target in asked):
-        for run in systems:
-            require_machines(run.settings.run, run.scored_machines, load_challenge(first.year), kind)
+    if asked:
+        _require_sendable(systems, load_challenge(first.year), asked)
     reports = [run.settings.submission.technical_report for run in systems]
-    for report in filter(None, reports):
-        if asked and not Path(report).is_file():
-            raise InputError(f"submission.technical_report: there is no file {report}; leave it empty to add it later")
     files = planned_files(first.year, labels, [report is not None for report in reports])
     return PlannedSubmission(systems, files, list(filter(None, reports)))
 
 
-def plan_rehearsal(run: Run) -> Run | None:
+def _require_sendable(systems: Sequence[Run], challenge: Challenge, asked: Collection[str]) -> None:
+    """Find at once what would otherwise end the last job, when every model is trained."""
+    kinds = (("development", "submission"), ("development", "rehearse"), ("evaluation", "submission"))
+    for run in systems:
+        name, settings = run.settings.run, run.settings
+        for kind in dict.fromkeys(kind for kind, target in kinds if target in asked):
+            require_machines(name, run.scored_machines, challenge, kind)
+        clips = (clip for machine in run.scored_machines for clip in run.recordings.clips[machine])
+        if settings.slice.length is not None or any(clip.start is not None for clip in clips):
+            raise InputError(
+                f"run {name}: has slices of recordings as clips; the challenge wants one score for each recording: "
+                "leave slice.length empty, and name whole recordings"
+            )
+        if challenge.decisions and settings.evaluate.threshold == "conformal" and not settings.training.validation:
+            raise InputError(
+                f"run {name}: {challenge.year} wants decisions, and training.validation: 0 holds no clips out to "
+                "choose a threshold from; raise it, or set evaluate.threshold: gamma"
+            )
+    require_stated(challenge, {run.settings.run: run.settings.submission for run in systems})
+
+
+def plan_rehearsal(run: Run) -> Run:
     """Plan a rehearsal: machines of the development set play those of the evaluation set.
 
     Returns
     -------
-    Run or None
-        Its name is that of `run` with ``/rehearsal``, and so lie its files. None where that run starts from caches
-        without recordings, has slices, or no machine of the development set.
+    Run
+        Its name is that of `run` with ``/rehearsal``, and so lie its files.
+
+    Raises
+    ------
+    InputError
+        The run does not say for which year it is, starts from caches without recordings, has slices, or no machine of
+        the development set; or the year's file names no machine of the evaluation set.
     """
     recordings, challenge = run.recordings, run.challenge
-    clips = [clip for machine in recordings.clips for clip in recordings.clips[machine]]
-    if challenge is None or recordings.caches or any(clip.start is not None for clip in clips):
-        return None
+    name = run.settings.run
+    if challenge is None:
+        raise InputError(f"run {name}: there is nothing to rehearse for; set submission.year")
+    if recordings.caches:
+        raise InputError(f"run {name}: starts from dataset.features; a rehearsal needs the recordings themselves")
     development = {
         machine: clips for machine, clips in recordings.clips.items() if challenge.holds("development", machine)
     }
     if not development:
-        return None
+        raise InputError(f"run {name}: has no machine of the development set of {challenge.year}; see dataset.path")
+    if any(clip.start is not None for clips in development.values() for clip in clips):
+        raise InputError(f"run {name}: has slices of recordings as clips; a rehearsal needs whole ones")
     roles = rehearsal.cast(challenge, development)
     dataset = run.settings.dataset
     changed = dataset.model_copy(update={"name": f"{dataset.name}{rehearsal.SUFFIX}", "machines": None})
@@ -330,6 +357,29 @@ def plan_rehearsal(run: Run) -> Run | None:
     elsewhere = {role.path: str(recordings.root / played.path) for role, played in roles}
     played = replace(recordings, clips=_by_machine(role for role, _ in roles), elsewhere=elsewhere)
     return Run(settings, played)
+
+
+def plan_rehearsals(systems: Sequence[Run], asked: bool) -> dict[str, Run]:
+    """Plan the rehearsal of each system, by the name of its run; none where one of them cannot be rehearsed.
+
+    Parameters
+    ----------
+    systems
+        As :attr:`PlannedSubmission.systems`.
+    asked
+        Whether somebody wants one, so that what stands in its way is an error.
+
+    Raises
+    ------
+    InputError
+        As :func:`plan_rehearsal`, where one is `asked`.
+    """
+    try:
+        return {run.settings.run: plan_rehearsal(run) for run in systems}
+    except InputError:
+        if asked:
+            raise
+        return {}
 
 
 def demo_folder(demo: Demo) -> str:

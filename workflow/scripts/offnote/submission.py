@@ -12,19 +12,21 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from offnote import config
 from offnote.challenge import Challenge, Section, load_challenge
 from offnote.clips import Machine
 from offnote.errors import InputError
 from offnote.files import replacing
-from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, package_of, render_meta
-from offnote.package_check import META, REPORT, ROOT, SYSTEMS, Finding, check_files
+from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, meta_mistakes, package_of, render_meta
+from offnote.package_check import META, PDF, REPORT, ROOT, SYSTEMS, Finding, check_files
 
 CHECKSUMS = "SHA256SUMS"
+CHECK = "check.txt"
 MANIFEST = ".manifest.json"
 
 TEAM = ("lastname", "institute", "authors")
@@ -156,15 +158,91 @@ def planned_files(year: int, labels: Sequence[str], reports: Sequence[bool]) -> 
     return [_archive(labels), CHECKSUMS, *(f"{label}{MANIFEST}" for label in labels), *package]
 
 
+def stated_once(section: config.Submission) -> dict[str, Any]:
+    """Return what the configuration says once of all systems."""
+    return {key: value for key in TEAM if (value := getattr(section, key)) is not None}
+
+
+def stated_of(section: config.Submission) -> dict[str, Any]:
+    """Return what the configuration says of one system, without what it leaves open."""
+    stated = section.model_dump(include={*STATED, "external_datasets"})
+    return {key: value for key, value in stated.items() if value is not None} | section.description
+
+
+def require_stated(challenge: Challenge, systems: Mapping[str, config.Submission]) -> None:
+    """Make sure that what the configuration says makes a ``meta.yaml`` without mistakes, before anything is measured.
+
+    Parameters
+    ----------
+    challenge
+        The year.
+    systems
+        What is said of each run that is sent.
+
+    Raises
+    ------
+    InputError
+        Lists everything that is wrong, key by key.
+    """
+    found = {run: list(_stated_mistakes(section, challenge)) for run, section in systems.items()}
+    runs: dict[str, list[str]] = {}
+    for run, texts in found.items():
+        for text in texts:
+            runs.setdefault(text, []).append(run)
+    # What is wrong everywhere is told once, without a name.
+    mistakes = [
+        text if len(named) == len(systems) else f"run {name}: {text}" for text, named in runs.items() for name in named
+    ]
+    short = [section.abbreviation for section in systems.values() if section.abbreviation is not None]
+    mistakes += [
+        f"submission.abbreviation: {name!r} is that of {short.count(name)} systems; give each its own"
+        for name in short
+        if short.count(name) > 1
+    ]
+    if mistakes:
+        raise InputError(_listed("the submission would be wrong", list(dict.fromkeys(mistakes))))
+
+
+def _stated_mistakes(section: config.Submission, challenge: Challenge) -> Iterator[str]:
+    package = package_of(challenge)
+    known = challenge.of_the_year(package.description)
+    yield from (f"submission.description.{text}" for text in _strangers(section.description, known, challenge))
+    if section.external_datasets is not None and not challenge.lists_external_datasets:
+        yield f"submission.external_datasets: there is no such key in {challenge.year}; leave it empty"
+    types = challenge.machines.get("development", {})
+    anything = Measured([1], "-", "-", 0, {name: dict.fromkeys(package.results, 50.0) for name in types})
+    stated = stated_once(section) | stated_of(section)
+    label = labels_of(section.lastname, section.institute, 1)[0]
+    meta = _meta(label, stated, anything, challenge)
+    meta["submission"] = {key: value for key, value in meta["submission"].items() if value is not None}
+    for text in meta_mistakes(meta, label, challenge):
+        # The configuration has the keys of `system` in the section `submission` too.
+        yield f"submission.{text.removeprefix('system.')}" if text.startswith("system.") else text
+    if section.technical_report is not None:
+        yield from _report_mistakes(section.technical_report)
+
+
+def _report_mistakes(path: str) -> Iterator[str]:
+    later = "leave it empty to add it later"
+    try:
+        with Path(path).open("rb") as stream:
+            if stream.read(len(PDF)) != PDF:
+                yield f"submission.technical_report: {path} is no PDF file; {later}"
+    except OSError as error:
+        yield f"submission.technical_report: {path} cannot be read ({error.strerror}); {later}"
+
+
 def require_machines(run: str, machines: Collection[Machine], challenge: Challenge, kind: str) -> None:
     """Make sure that a run has every machine of the ``development`` or the ``evaluation`` set.
 
     Raises
     ------
     InputError
-        It lacks one.
+        It lacks one, or the year's file names none.
     """
-    for machine_type, ids in challenge.machines.get(kind, {}).items():
+    if not challenge.machines.get(kind):
+        raise InputError(f"config/datasets/dcase{challenge.year}.yaml: machines.{kind} is empty; say which there are")
+    for machine_type, ids in challenge.machines[kind].items():
         for machine in (Machine(machine_type, machine_id) for machine_id in ids):
             if machine not in machines:
                 raise InputError(
@@ -185,8 +263,8 @@ def write_submission(
     Parameters
     ----------
     folder
-        Where ``task2``, ``<Lastname>_<Institute>_task2.zip`` and ``SHA256SUMS`` are written; made where missing. Files
-        of an earlier submission are replaced.
+        Where ``task2``, ``<Lastname>_<Institute>_task2.zip`` and ``SHA256SUMS`` are written; made where missing. An
+        earlier submission, as its ``SHA256SUMS`` tells, is replaced.
     year
         Such as 2022.
     stated
@@ -200,8 +278,8 @@ def write_submission(
     Raises
     ------
     InputError
-        A key is unknown, the submission would be wrong, in which case nothing is written, or ``task2`` holds files that
-        are not of it.
+        A key is unknown, the submission would be wrong, or ``task2`` holds files of somebody else's. Then nothing is
+        written, and an earlier submission is left as it is.
     """
     challenge = load_challenge(year)
     _refuse_unknown(stated, (*TEAM, *_stated_keys(challenge)), challenge)
@@ -212,17 +290,22 @@ def write_submission(
         files |= _system_files(label, dict(stated) | dict(system.stated), system, challenge)
     check = check_files(files, year)
     if check.mistakes:
-        shown = "".join(f"\n  {finding}" for finding in check.mistakes[:SHOWN])
-        more = f"\n  and {len(check.mistakes) - SHOWN} more" if len(check.mistakes) > SHOWN else ""
-        raise InputError(f"the submission would be wrong, so it is not written:{shown}{more}")
-    _refuse_left_over(folder, files)
+        raise InputError(_listed("the submission would be wrong, so it is not written", check.mistakes))
     archive = _archive(labels)
     package = sorted(files)
     files |= {archive: pack(files), **(beside or {})}
+    outdated = _outdated(folder, files)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    for name, content in (*files.items(), (CHECKSUMS, sums.encode())):
+    for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
+    for path in outdated:
+        path.unlink()
+        if path.parent != folder and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+    # Last, so that until then the checksums tell what the earlier submission consisted of.
+    with replacing(folder / CHECKSUMS) as temporary:
+        temporary.write_text(sums, encoding="utf-8")
     return Written(
         folder / archive,
         folder / CHECKSUMS,
@@ -262,7 +345,9 @@ def results_in_percent(types: Iterable[Mapping[str, Any]], challenge: Challenge)
         )
     keys = package_of(challenge).results.items()
     return {
-        name: {key: 100.0 * rows[name][f"{result.mean}_mean"][result.figure] for key, result in keys} for name in wanted
+        # Rounded, as a harmonic mean is never below the machine epsilon.
+        name: {key: round(100.0 * rows[name][f"{result.mean}_mean"][result.figure], 9) for key, result in keys}
+        for name in wanted
     }
 
 
@@ -292,17 +377,31 @@ def _archive(labels: Sequence[str]) -> str:
 
 
 def _stated_keys(challenge: Challenge) -> tuple[str, ...]:
-    package = package_of(challenge)
-    young = ("external_datasets",) if challenge.year >= package.external_datasets else ()
-    return (*STATED, *young, *challenge.of_the_year(package.description))
+    young = ("external_datasets",) if challenge.lists_external_datasets else ()
+    return (*STATED, *young, *challenge.of_the_year(package_of(challenge).description))
 
 
-def _refuse_unknown(stated: Mapping[str, Any], known: Sequence[str], challenge: Challenge) -> None:
+def _strangers(stated: Iterable[str], known: Collection[str], challenge: Challenge) -> Iterator[str]:
+    """Yield what is wrong with each key that is not known."""
     for key in stated:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
-            raise InputError(f"submission.{key}: there is no such key in {challenge.year}; {hint}")
+            yield f"{key}: there is no such key in {challenge.year}; {hint}"
+
+
+def _refuse_unknown(stated: Mapping[str, Any], known: Collection[str], challenge: Challenge) -> None:
+    for text in _strangers(stated, known, challenge):
+        raise InputError(text)
+
+
+def _listed(said: str, mistakes: Sequence[object]) -> str:
+    """Return one sentence, or a list below it."""
+    if len(mistakes) == 1:
+        return f"{said}: {mistakes[0]}"
+    shown = "".join(f"\n  {mistake}" for mistake in mistakes[:SHOWN])
+    more = f"\n  and {len(mistakes) - SHOWN} more" if len(mistakes) > SHOWN else ""
+    return f"{said}:{shown}{more}"
 
 
 def _system_files(label: str, stated: Mapping[str, Any], system: System, challenge: Challenge) -> dict[str, bytes]:
@@ -358,7 +457,7 @@ def _meta(label: str, stated: Mapping[str, Any], measured: Measured, challenge: 
         "MACS": None if measured.macs is None else int(measured.macs),
     }
     description = own | {key: stated[key] for key in package.description if key in stated}
-    young = challenge.year >= package.external_datasets
+    young = challenge.lists_external_datasets
     authors = stated.get("authors")
     return {
         "submission": {
@@ -397,13 +496,34 @@ def _ordered(values: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
     return first | {key: value for key, value in values.items() if key not in first}
 
 
-def _refuse_left_over(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Refuse to write beside files that are not of this submission: they would be taken for a part of it."""
-    root = folder / ROOT
-    for path in sorted(root.rglob("*")) if root.is_dir() else ():
+def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
+    """List the files of an earlier submission that this one does not have.
+
+    Raises
+    ------
+    InputError
+        A file below ``task2`` is of neither, or was changed since: it would be taken for a part of this one.
+    """
+    earlier = _checksums(folder / CHECKSUMS)
+    beside = [path for path in sorted(folder.glob("*")) if path.name in earlier]
+    below = [path for path in sorted((folder / ROOT).rglob("*")) if not path.is_dir()]
+    outdated = []
+    for path in (*beside, *below):
         name = path.relative_to(folder).as_posix()
-        if not path.is_dir() and name not in files:
+        if name in files:
+            continue
+        if earlier.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
             raise InputError(
-                f"{path}: is not of this submission; move it elsewhere (a technical report is named in "
-                "submission.technical_report)"
+                f"{path}: is not of this submission, nor as an earlier one left it; move it elsewhere (a technical "
+                "report is named in submission.technical_report)"
             )
+        outdated.append(path)
+    return outdated
+
+
+def _checksums(path: Path) -> dict[str, str]:
+    """Read a file of checksums: those that can be read, by the name of their file."""
+    if not path.is_file():
+        return {}
+    rows = (line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
+    return {row[1]: row[0] for row in rows if len(row) == 2}

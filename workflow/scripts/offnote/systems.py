@@ -29,19 +29,20 @@ from offnote.evaluation import MachineScores, choose_thresholds, join
 from offnote.files import replacing
 from offnote.logs import log
 from offnote.official import Evaluation, evaluate, judge, report, write_tables
-from offnote.package_check import check_submission
-from offnote.rehearsal import SUFFIX
+from offnote.package_check import Check, check_submission
+from offnote.package_check import report as check_report
 from offnote.scores import Key, name_clip
 from offnote.status import Status
 from offnote.submission import (
+    CHECK,
     MANIFEST,
-    TEAM,
     Measured,
     System,
-    Written,
     labels_of,
     require_machines,
     results_in_percent,
+    stated_of,
+    stated_once,
     write_submission,
 )
 
@@ -173,37 +174,49 @@ def system_of(run: ScoredRun, judged: ScoredRun | None = None) -> System:
     scored, decided = _sent(run, challenge)
     results = results_in_percent(judge_run(judged or run).types, challenge)
     return System(
-        stated=_stated(run.settings),
+        stated=stated_of(run.settings.submission),
         measured=_measured(run, [cards[folder] for folder in run.models], results),
         scores=scored,
         decisions=decided,
     )
 
 
-def submit(folder: Path, systems: Sequence[System], first: Settings, manifests: Sequence[Path]) -> Written:
-    """Write a submission of up to four systems, with the manifest of each beside it.
+def submit(folder: Path, runs: Sequence[ScoredRun], first: Settings, manifests: Sequence[Path]) -> None:
+    """Write a submission of up to four systems, with the manifest of each and what the check says beside it.
 
     Parameters
     ----------
     folder
         Where it goes, as in :func:`offnote.submission.write_submission`.
-    systems
-        In the order of their numbers.
+    runs
+        The systems, in the order of their numbers.
     first
         The settings that say what is stated once for all: the year and who sends it.
     manifests
-        The manifest of each system's run; none in a rehearsal.
+        The manifest of each run.
 
     Raises
     ------
     InputError
         As :func:`offnote.submission.write_submission`.
     """
-    team = first.submission
-    stated = {key: value for key in TEAM if (value := getattr(team, key)) is not None}
-    labels = labels_of(team.lastname, team.institute, len(systems))
-    beside = {f"{label}{MANIFEST}": path.read_bytes() for label, path in zip(labels, manifests, strict=False)}
-    return write_submission(folder, challenge_of(first).year, stated, systems, beside)
+    labels = labels_of(first.submission.lastname, first.submission.institute, len(runs))
+    beside = {f"{label}{MANIFEST}": path.read_bytes() for label, path in zip(labels, manifests, strict=True)}
+    archive, check = _written(folder, [system_of(run) for run in runs], first, runs[0].clips, beside)
+    with replacing(folder / CHECK) as temporary:
+        temporary.write_text("\n".join(check_report(archive.name, check)) + "\n", encoding="utf-8")
+
+
+def _written(
+    folder: Path, systems: Sequence[System], first: Settings, clips: Path, beside: Mapping[str, bytes]
+) -> tuple[Path, Check]:
+    """Write a submission, read it back, and make sure that it passes the check."""
+    year = challenge_of(first).year
+    archive = write_submission(folder, year, stated_once(first.submission), systems, beside).archive
+    check = check_submission(archive, year, clips)
+    if check.mistakes:
+        raise InputError(f"{archive}: {check.mistakes[0]}")
+    return archive, check
 
 
 def rehearse(
@@ -211,7 +224,7 @@ def rehearse(
     runs: Sequence[tuple[ScoredRun, ScoredRun]],
     first: Settings,
     played: Mapping[str, str],
-    times: Mapping[str, float],
+    benchmarks: Mapping[str, Sequence[Path]],
 ) -> None:
     """Write the submission of a rehearsal, check it, then open the labels and judge it as the evaluators would.
 
@@ -225,8 +238,8 @@ def rehearse(
         As in :func:`submit`.
     played
         The clip of the development set behind each clip of the rehearsal, by their paths.
-    times
-        Seconds that the jobs of each stage took.
+    benchmarks
+        What Snakemake wrote of how long the jobs took, stage by stage.
 
     Raises
     ------
@@ -234,41 +247,35 @@ def rehearse(
         The submission is not as it should be.
     """
     challenge = challenge_of(first)
-    # Only rehearsals write here: one of another name would be taken for a part of this.
-    shutil.rmtree(folder / "submission", ignore_errors=True)
-    written = submit(folder / "submission", [system_of(*pair) for pair in runs], first, [])
-    check = check_submission(written.archive, challenge.year, runs[0][0].clips)
-    if check.mistakes:
-        raise InputError(f"{written.archive}: {check.mistakes[0]}")
+    # Only rehearsals write here: what another one left would be taken for a part of this.
+    for earlier in (folder / "submission", folder / "ground_truth", *folder.glob("*_task2_[1-4]")):
+        shutil.rmtree(earlier, ignore_errors=True)
+    archive, check = _written(folder / "submission", [system_of(*pair) for pair in runs], first, runs[0][0].clips, {})
     for name, text in ground_truth_files(challenge, _truths(challenge, *runs[0], played)).items():
         with replacing(folder / "ground_truth" / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     lines = [
         f"# Rehearsal of DCASE {challenge.year} Task 2",
         "",
-        f"The submission passes the check: {written.archive}",
+        f"The submission passes the check: {archive}",
         "",
     ]
-    lines += [f"* {stage}: {seconds:.0f} s of jobs" for stage, seconds in times.items()]
+    lines += [f"* {stage}: {_told(files)}" for stage, files in benchmarks.items()]
     for label in check.systems:
-        judged = evaluate(written.archive.parent / "task2" / label, challenge.year, folder / "ground_truth")
+        judged = evaluate(archive.parent / "task2" / label, challenge.year, folder / "ground_truth")
         write_tables(folder / label, label, judged)
         lines += ["", *report(label, judged)]
     with replacing(folder / "rehearsal.md") as temporary:
         temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def stage_seconds(logs: Path) -> dict[str, float]:
-    """Add up what the jobs of a rehearsal took, stage by stage, by the benchmarks that Snakemake wrote of them."""
-    return {
-        stage: sum(
-            json.loads(line)["s"]
-            for path in (logs / stage).rglob("*.benchmark.jsonl")
-            if any(part == "rehearsal" or part.endswith(SUFFIX) for part in path.parts)
-            for line in path.read_text(encoding="utf-8").splitlines()
-        )
-        for stage in ("features", "train", "score")
-    }
+def _told(benchmarks: Sequence[Path]) -> str:
+    """Say how long jobs took, by what Snakemake wrote of each."""
+    there = [path for path in benchmarks if path.is_file()]
+    seconds = sum(json.loads(line)["s"] for path in there for line in path.read_text(encoding="utf-8").splitlines())
+    jobs = f"{len(benchmarks)} job{'s' * (len(benchmarks) != 1)}"
+    lost = f" (of {len(benchmarks) - len(there)} of them, whose logs are gone, nothing is known)"
+    return f"{seconds:.0f} s in {jobs}{lost if len(there) < len(benchmarks) else ''}"
 
 
 def _truths(
@@ -439,10 +446,12 @@ def _sent(
             scored[section] = dict(zip(part.names, part.scores.tolist(), strict=True))
             if challenge.decisions:
                 if part.decisions is None:
-                    raise InputError(
-                        f"{found.name}: there is no threshold to decide by; hold clips out (training.validation), or "
-                        "set evaluate.threshold: gamma"
+                    advice = (
+                        "gamma needs two training clips with different scores"
+                        if run.settings.evaluate.threshold == "gamma"
+                        else "hold clips out (training.validation), or set evaluate.threshold: gamma"
                     )
+                    raise InputError(f"{found.name}: there is no threshold to decide by; {advice}")
                 decided[section] = dict(zip(part.names, part.decisions.tolist(), strict=True))
     return scored, decided
 
@@ -457,14 +466,6 @@ def _require_all_scores(machine: MachineScores, listed: Sequence[Clip]) -> None:
             f"{machine.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
             "every clip: mend or retrieve it again"
         )
-
-
-def _stated(settings: Settings) -> dict[str, Any]:
-    """Return what the configuration says of the system, without what it leaves open."""
-    stated = settings.submission.model_dump(
-        include={"name", "abbreviation", "technical_report", "source_code", "external_datasets"}
-    )
-    return {key: value for key, value in stated.items() if value is not None} | dict(settings.submission.description)
 
 
 def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mapping[str, float]]) -> Measured:
