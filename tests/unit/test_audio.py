@@ -118,7 +118,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     return {
         "missing": (folder / "missing.wav", "no such recording"),
         "junk": (folder / "junk.wav", "no audio file"),
-        "zero bytes": (folder / "nothing.wav", "no audio file"),
+        "zero bytes": (folder / "nothing.wav", "empty, it holds no bytes"),
         "header alone": (folder / "header.wav", "cut short"),
         "half a WAV": (folder / "cut.wav", r"cut short, 19956 of 32000 bytes"),
         "half a FLAC": (folder / "cut.flac", "damaged"),

@@ -74,6 +74,30 @@ def test_labelled_machines_have_their_areas_with_bounds_and_the_spread_of_the_tr
     assert "One clip of the smallest class (4 clips, fan/id_00) can move its machine's AUC by 25 points" in text
 
 
+@pytest.mark.parametrize(
+    ("normal", "says"), [(3, "the highest of 3 normal"), (30, "the 3 highest of 30"), (31, "the 4 h")]
+)
+def test_the_normal_clips_behind_a_partial_area_are_whole_ones(normal: int, says: str) -> None:
+    assert f"a pAUC is decided by {says}" in page(machines=[row | {"normal": normal} for row in MACHINES])[0]
+
+
+def test_what_machines_without_held_out_clips_are_compared_with() -> None:
+    trained = "Their deviation is from the clips that the model was trained on"
+    alone = "A machine with no training clips of its own, or one alone, has no deviation either"
+    with_some = clip("a.wav") | {"held_out": 9, "deviation": 1.0}
+    by_training = clip("b.wav") | {"held_out": 0, "percentile": math.nan, "deviation": 1.0, "machine_id": "id_02"}
+    by_nothing = by_training | {"deviation": math.nan, "machine_id": "id_04"}
+    for clips, says in (
+        ([with_some], (False, False)),
+        ([with_some, by_training], (True, False)),
+        ([with_some, by_nothing], (False, True)),
+        ([by_training, by_nothing], (True, True)),
+    ):
+        text = page(clips=clips)[0]
+        assert (trained in text, alone in text) == says
+        assert ("have no percentile" in text) == any(says)
+
+
 @pytest.mark.parametrize("path", ["a|b.wav", "späte Schicht/<1>.wav", "a_*b*_.wav"])
 def test_names_of_clips_come_through_markdown_unharmed(path: str) -> None:
     _, root = page(clips=[clip(path)])

@@ -202,6 +202,13 @@ def test_an_unknown_year_is_refused(year: int) -> None:
         planned_paths(small(year))
 
 
+@pytest.mark.parametrize("key", ["train", "test_normal", "test_anomaly"])
+def test_there_are_clips_of_both_domains_or_none_is_made(key: str) -> None:
+    with pytest.raises(InputError, match=f"demo.{key}: 2 or more"):
+        planned_paths(small(2022, **{key: 1}))
+    assert planned_paths(small(2020, **{key: 1}))
+
+
 def test_level_and_length_tell_nothing_of_the_label() -> None:
     demo = small(2024, test_normal=20, test_anomaly=20)
     machine = halves(2024)[1]

@@ -241,6 +241,8 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise BrokenClipError(path, "empty, it holds no samples; take it out or copy it anew")
             yield file
     except soundfile.LibsndfileError as error:
+        if path.stat().st_size == 0:
+            raise BrokenClipError(path, "empty, it holds no bytes; take it out or copy it anew") from error
         reason = error.error_string.strip() or "decoding failed"
         raise BrokenClipError(
             path, f"damaged, or no audio file ({reason}); copy it anew, or convert it to WAV"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -97,12 +97,12 @@ def summary_lines(
         needs = {
             "conformal": "no clips were held out to choose it from. Hold some out (`training.validation`), or set "
             "`evaluate.threshold: gamma`",
-            "gamma": "a gamma distribution needs two training clips or more, of different scores. Record more, or set "
-            "`evaluate.threshold: conformal`",
+            "gamma": "a gamma distribution needs two training clips or more, of different scores. Record more, hold "
+            "fewer out (`training.validation`), or set `evaluate.threshold: conformal`",
         }
         yield (
-            f"No threshold for {', '.join(undecided)}: {needs[settings.threshold]}; where all training clips of the "
-            "machine itself are excluded, neither helps."
+            f"No threshold for {', '.join(undecided)}: {needs[settings.threshold]}. None of this helps a machine that "
+            "has no training clips of its own, or whose training clips are excluded."
         )
     unrated = [row for row in means if row["status"] != Status.OK]
     if unrated:
@@ -172,10 +172,12 @@ def _resolution(settings: Evaluate, rated: Sequence[Row]) -> Iterator[str]:
     smallest = min(rated, key=lambda row: (min(row["normal"], row["anomaly"]), _name(row)))
     clips = min(smallest["normal"], smallest["anomaly"])
     normal = min(row["normal"] for row in rated)
+    # Rounded, as a tenth of thirty is a hair above three in binary.
+    highest = math.ceil(round(settings.max_fpr * normal, 9))
     yield (
         f"Few clips resolve little. One clip of the smallest class ({_plural(clips, 'clip')}, {_name(smallest)}) can "
         f"move its machine's AUC by {100 / clips:.3g} points; a pAUC is decided by the "
-        f"{settings.max_fpr * normal:.2g} highest of {_plural(normal, 'normal clip')} where there are fewest."
+        f"{'' if highest == 1 else f'{highest} '}highest of {_plural(normal, 'normal clip')} where there are fewest."
     )
 
 
@@ -244,8 +246,9 @@ def _new_clips(new: Sequence[Row]) -> Iterator[str]:
     yield from _markdown(["rank", "machine", "clip", *MEASURES, "held-out clips"], rows)
 
 
-def _how_to_read_percentiles(machines: Iterable[Sequence[Row]]) -> Iterator[str]:
+def _how_to_read_percentiles(machines: Collection[Sequence[Row]]) -> Iterator[str]:
     held_out = [rows[0]["held_out"] for rows in machines]
+    without = [rows[0] for rows in machines if not rows[0]["held_out"]]
     yield (
         "A clip's percentile is its place among the machine's held-out clips: normal clips kept out of the training. "
         "Deviation is the distance from their median in units of their spread; it ranks the clips that lie above all "
@@ -265,11 +268,17 @@ def _how_to_read_percentiles(machines: Iterable[Sequence[Row]]) -> Iterator[str]
             f"The percentiles rest on {count} a machine: at worst they come in steps of "
             f"{100 / known[0]:.3g}, half that on a tie, and 100 says no more than *above all of them*."
         )
-    if len(known) < len(held_out):
-        yield ""
+    if without:
+        yield from ("", "Machines without held-out clips (`training.validation`) have no percentile.")
+    if any(not math.isnan(row["deviation"]) for row in without):
         yield (
-            "Machines without held-out clips (`training.validation`) have no percentile. Their deviation is from the "
-            "clips that the model was trained on, which it knows better than any new clip: read it as a ranking only."
+            "Their deviation is from the clips that the model was trained on, which it knows better than any new clip: "
+            "read it as a ranking only."
+        )
+    if any(math.isnan(row["deviation"]) for row in without):
+        yield (
+            "A machine with no training clips of its own, or one alone, has no deviation either: its clips are ranked "
+            "by their scores."
         )
 
 

@@ -102,7 +102,7 @@ def machines(demo: Demo) -> list[Machine]:
     Raises
     ------
     InputError
-        There is no such year, or its file does not say how clips are called.
+        There is no such year, its file does not say how clips are called, or there are too few of them for its domains.
 
     Examples
     --------
@@ -110,6 +110,9 @@ def machines(demo: Demo) -> list[Machine]:
     (41, Machine(machine_type='BlowerDustCollector', machine_id='section_00'))
     """
     challenge, _ = _challenge(demo)
+    for key in ("train", "test_normal", "test_anomaly") if challenge.domains else ():
+        if getattr(demo, key) < len(challenge.domains):
+            raise InputError(f"demo.{key}: {len(challenge.domains)} or more, for there are clips of as many domains")
     sets = challenge.machines.values()
     return sorted({Machine(name, machine_id) for types in sets for name, ids in types.items() for machine_id in ids})
 
