@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-kill test-cluster lint reference lock clean help
+.PHONY: demo test fuzz test-kill test-cluster lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,6 +14,9 @@ demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
 
 test: $(VENV)/ready ## run the tests
 	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+fuzz: $(VENV)/ready ## give every reader CASES=8000 files of each kind with changed bytes (a quarter of an hour)
+	CASES=$(or $(CASES),8000) pytest --numprocesses auto tests/fuzz
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
 	pytest tests/kill

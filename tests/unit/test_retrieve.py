@@ -461,6 +461,7 @@ def member(name: str, mode: int = 0) -> zipfile.ZipInfo:
 HOSTILE: dict[str, tuple[list[zipfile.ZipInfo], str]] = {
     "absolute": ([member("/tmp/offnote_evil.wav")], "an absolute path"),
     "above": ([member("fan/../../evil.wav")], "a path that leads out of its folder"),
+    "nameless": ([member("")], "something without a name"),
     "above_at_once": ([member("../evil.wav")], "a path that leads out of its folder"),
     "drive": ([member("C:/evil.wav")], "an absolute path"),
     "backslash": ([member("..\\evil.wav")], "with a backslash or a control character in its name"),

@@ -350,8 +350,8 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int, int]]:
     """
     try:
         with zipfile.ZipFile(archive) as file:
-            members = [member for member in file.infolist() if not member.is_dir()]
             _refuse_unsafe(archive, file.infolist())
+            members = [member for member in file.infolist() if not member.is_dir()]
             missing = [member for member in members if not _is_there(archive, member, target)]
             _require_room(target, sum(member.file_size for member in missing), f"the files of {archive.name}")
             for member in progress(missing, len(missing), f"unpacked of {archive.name}"):
@@ -652,6 +652,9 @@ def _gigabytes(size: int) -> str:
 
 def _refuse_unsafe(archive: Path, members: Sequence[zipfile.ZipInfo]) -> None:
     """Refuse names that lead out of the folder, or that only look like a file's."""
+    if not all(member.filename for member in members):
+        # zipfile itself stumbles over one.
+        raise InputError(f"{archive}: will not be unpacked, as it holds something without a name")
     counts = Counter(_path_of(member) for member in members)
     files = {_path_of(member) for member in members if not member.is_dir()}
     for member in members:
