@@ -26,7 +26,7 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 		apt-get update --quiet=2 && \
 		apt-get install --quiet=2 --yes --no-install-recommends slurmctld slurmd slurm-client munge; \
 	fi || echo "Slurm cannot be installed here: as root, on Debian or Ubuntu, it can."
-	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm]"
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm,lsf,sge,htcondor]"
 	pytest tests/cluster
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow

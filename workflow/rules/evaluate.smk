@@ -53,8 +53,7 @@ rule evaluate:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=2000,
-        runtime=30,
+        **asks(mem_mb=2000, runtime=30),
     params:
         machines=evaluate_jobs,
         settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),

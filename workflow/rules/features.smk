@@ -20,12 +20,14 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
         # On a CPU the jobs of several machines share the cores; a GPU is kept busy by several threads that decode.
         threads: batch.of(lambda known: 4 if gpu_of(known) else 1)
         resources:
-            gpu=batch.of(gpu_of),
+            **asks(
+                gpu=batch.sized(gpus),
+                mem_mb=batch.sized(reading_memory),
+                runtime=batch.sized(reading_minutes),
+            ),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
             broken_clips=batch.of(broken_clips_of),
-            mem_mb=batch.sized(reading_memory),
-            runtime=batch.sized(reading_minutes),
         params:
             jobs=batch.each(features_job),
             fingerprints=batch.each(fingerprint_of),

@@ -35,8 +35,7 @@ rule figures:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=5,
+        **asks(mem_mb=1000, runtime=5),
     # The rows of this machine, not the clip list of all: another machine's labels redraw nothing here.
     params:
         clips=test_rows,

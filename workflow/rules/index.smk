@@ -11,8 +11,7 @@ rule index:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=500,
-        runtime=10,
+        **asks(mem_mb=500, runtime=10),
     params:
         rows=lambda wildcards: clip_rows(wildcards.dataset),
         code=code_of("index"),

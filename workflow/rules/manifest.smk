@@ -14,8 +14,7 @@ rule manifest:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=500,
-        runtime=20,
+        **asks(mem_mb=500, runtime=20),
     params:
         settings=lambda wildcards: RUNS[wildcards.run].settings.model_dump(),
         stages={stage: code_of(stage) for stage in ("features", "train", "score", "evaluate")},

@@ -2,8 +2,41 @@
 # of it. Generous: a machine of 1,000 clips takes well under a minute for its features on one core of a laptop.
 import math
 
+# What else the profile says of all jobs.
+STATED = workflow.resource_settings.default_resources or {}
+
 MEGABYTES_PER_SECOND = 5
 SECONDS_PER_WINDOW = 1e-4
+
+
+def asks(**resources):
+    """Return resources as a rule states them, and again in the words of an engine that has words of its own.
+
+    A profile tells these: `gpu_as: request_gpus={}` below its default-resources has a job that asks for one GPU ask for
+    `request_gpus=1` too. What is 0 is not asked for.
+    """
+    asked = {name: amount_of(resource) for name, resource in resources.items()}
+    for name, resource in resources.items():
+        if f"{name}_as" in STATED:
+            word, _, template = str(STATED[f"{name}_as"].raw).partition("=")
+            asked[word] = amount_of(resource, template)
+    return asked
+
+
+def amount_of(resource, template="{}"):
+    """Return a resource as a function of a job, filled into a template."""
+
+    def amount(wildcards, input, attempt):
+        found = resource(wildcards, input, attempt) if callable(resource) else resource
+        text = template.format(found)
+        return None if not found else int(text) if text.isdigit() else text
+
+    return amount
+
+
+def gpus(known, input, attempt):
+    """Return how many GPUs a job asks for."""
+    return gpu_of(known)
 
 
 def minutes(seconds, attempt):

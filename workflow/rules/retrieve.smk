@@ -26,14 +26,13 @@ rule retrieve_archive:
     conda:
         ENVIRONMENT
     resources:
+        **asks(mem_mb=500, runtime=1440),
         # Zenodo holds back those who ask for much at once: the profile says how many archives may load abreast.
         downloads=1,
         url=SHARED.retrieve.url,
         keep_archives=str(SHARED.retrieve.keep_archives).lower(),
         timeout=str(SHARED.retrieve.timeout),
         tries=SHARED.retrieve.tries,
-        mem_mb=500,
-        runtime=1440,
     # No hash of the code: whatever it is, the record's checksum tells what comes out, and gigabytes are not loaded anew.
     params:
         archive=lambda wildcards: ARCHIVES[wildcards.archive]._asdict(),

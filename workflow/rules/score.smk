@@ -20,12 +20,14 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
             ENVIRONMENT
         threads: batch.of(lambda known: run_of(known).settings.model.threads)
         resources:
-            gpu=batch.of(gpu_of),
+            **asks(
+                gpu=batch.sized(gpus),
+                mem_mb=batch.sized(reading_memory),
+                runtime=batch.sized(reading_minutes),
+            ),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
             broken_clips=batch.of(broken_clips_of),
-            mem_mb=batch.sized(reading_memory),
-            runtime=batch.sized(reading_minutes),
         params:
             jobs=batch.each(score_job),
             quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),

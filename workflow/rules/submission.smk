@@ -22,8 +22,7 @@ rule official:
     conda:
         ENVIRONMENT
     resources:
-        mem_mb=1000,
-        runtime=30,
+        **asks(mem_mb=1000, runtime=30),
     params:
         run=lambda wildcards: judged_run(RUNS[wildcards.run]),
         code=code_of("official"),
@@ -51,8 +50,7 @@ if SENT:
         conda:
             ENVIRONMENT
         resources:
-            mem_mb=2000,
-            runtime=30,
+            **asks(mem_mb=2000, runtime=30),
         params:
             systems=[scored_run(run, run.machines) for run in SENT.systems],
             first=settings_told(SHARED),
@@ -78,8 +76,7 @@ if REHEARSALS:
         conda:
             ENVIRONMENT
         resources:
-            mem_mb=2000,
-            runtime=30,
+            **asks(mem_mb=2000, runtime=30),
         params:
             systems=[rehearsed_run(run) for run in SENT.systems],
             first=settings_told(SHARED),

@@ -16,8 +16,7 @@ for batch in plan.demo_batches(SHARED.demo, SHARED.jobs.machines):
         conda:
             ENVIRONMENT
         resources:
-            mem_mb=500,
-            runtime=10,
+            **asks(mem_mb=500, runtime=10),
         params:
             machines=batch.each(lambda known, machine: [*machine]),
             demo=SHARED.demo.model_dump(),
@@ -41,8 +40,7 @@ if SHARED.demo.year is not None:
         conda:
             ENVIRONMENT
         resources:
-            mem_mb=500,
-            runtime=10,
+            **asks(mem_mb=500, runtime=10),
         params:
             demo=SHARED.demo.model_dump(),
             code=code_of("ground_truth"),

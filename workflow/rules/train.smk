@@ -21,13 +21,15 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             ENVIRONMENT
         threads: batch.of(lambda known: run_of(known).settings.model.threads)
         resources:
-            gpu=batch.of(gpu_of),
+            **asks(
+                gpu=batch.sized(gpus),
+                mem_mb=batch.sized(training_memory),
+                runtime=batch.sized(training_minutes),
+            ),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),
             broken_clips=batch.of(broken_clips_of),
             checkpoint_seconds=SHARED.jobs.checkpoint_seconds,
-            mem_mb=batch.sized(training_memory),
-            runtime=batch.sized(training_minutes),
         params:
             jobs=batch.each(train_job),
             settings=batch.of(lambda known: run_of(known).training_settings),
