@@ -28,6 +28,7 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 	fi || echo "Slurm cannot be installed here: as root, on Debian or Ubuntu, it can."
 	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm,lsf,sge,htcondor]"
 	pytest tests/cluster
+	pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor  # it warns at every start
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .

@@ -41,7 +41,7 @@ def with_one_nan(samples: Samples) -> Samples:
 # Each breaks the clip at a path, and says what the screen must say of it.
 FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "unreadable": (lambda path: path.write_bytes(b"no sound at all"), "damaged, or no audio file"),
-    "zero_bytes": (lambda path: path.write_bytes(b""), "damaged, or no audio file"),
+    "zero_bytes": (lambda path: path.write_bytes(b""), "empty, it holds no bytes"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20000]), "cut short, 19956 of 64000 bytes"),
     "empty": (lambda path: sound(path, lambda samples: samples[:0]), "empty, it holds no samples"),
     "silent": (lambda path: sound(path, np.zeros_like), "silent, every sample"),

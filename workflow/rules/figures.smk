@@ -1,47 +1,44 @@
 # ROC, score histogram and loss curves of each machine.
+FIGURE_GROUPS = [({"run": name}, RUNS[name].scored_machines) for name in ASKED]
 
 
-rule figures:
-    input:
-        scores=lambda wildcards: [f"{stem}.csv" for stem in scores_of_machine(wildcards)],
-        descriptions=lambda wildcards: [f"{stem}.json" for stem in scores_of_machine(wildcards)],
-        losses=losses_of,
-    output:
-        roc=report(
-            f"{FIGURES}/roc.svg",
-            caption="../report/roc.rst",
-            category="{run}",
-            subcategory="{machine_type}",
-            labels={"machine": "{machine_type}/{machine_id}", "figure": "ROC"},
-        ),
-        histogram=report(
-            f"{FIGURES}/histogram.svg",
-            caption="../report/histogram.rst",
-            category="{run}",
-            subcategory="{machine_type}",
-            labels={"machine": "{machine_type}/{machine_id}", "figure": "scores"},
-        ),
-        loss=report(
-            f"{FIGURES}/loss.svg",
-            caption="../report/loss.rst",
-            category="{run}",
-            subcategory="{machine_type}",
-            labels={"machine": "{machine_type}/{machine_id}", "figure": "loss"},
-        ),
-    log:
-        "logs/figures/{run}/{machine_type}/{machine_id}.log",
-    benchmark:
-        "logs/figures/{run}/{machine_type}/{machine_id}.benchmark.jsonl"
-    conda:
-        ENVIRONMENT
-    resources:
-        **asks(mem_mb=1000, runtime=5),
-    # The rows of this machine, not the clip list of all: another machine's labels redraw nothing here.
-    params:
-        clips=test_rows,
-        settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),
-        code=code_of("figures"),
-    message:
-        "Draw the figures of {wildcards.machine_type}/{wildcards.machine_id}"
-    script:
-        "../scripts/figures.py"
+def drawn(batch, kind, title):
+    """Return the figures of one kind that a batch draws, one a machine, with their place in the report."""
+    paths, names = batch.all(f"{FIGURES}/{kind}.svg"), batch.all("{run}|{machine_type}|{machine_id}")
+    figures = []
+    for path, name in zip(paths, names):
+        category, machine_type, machine_id = name.split("|")
+        labels = {"machine": f"{machine_type}/{machine_id}", "figure": title}
+        caption = f"../report/{kind}.rst"
+        figures.append(report(path, caption=caption, category=category, subcategory=machine_type, labels=labels))
+    return figures
+
+
+for batch in plan.batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
+
+    rule:
+        name:
+            batch.name
+        input:
+            batch.together(figures_inputs),
+        output:
+            roc=drawn(batch, "roc", "ROC"),
+            histogram=drawn(batch, "histogram", "scores"),
+            loss=drawn(batch, "loss", "loss"),
+        log:
+            batch.one("logs/figures/{run}/{machine_type}/{machine_id}.log"),
+        benchmark:
+            batch.one("logs/figures/{run}/{machine_type}/{machine_id}.benchmark.jsonl")
+        conda:
+            ENVIRONMENT
+        resources:
+            **asks(mem_mb=1000, runtime=10),
+        # The rows of these machines, not the clip list of all: another machine's labels redraw nothing here.
+        params:
+            jobs=batch.each(figures_job),
+            settings=batch.of(lambda known: run_of(known).settings.evaluate.model_dump()),
+            code=code_of("figures"),
+        message:
+            f"Draw the figures of {batch.title}"
+        script:
+            "../scripts/figures.py"

@@ -91,22 +91,22 @@ def evaluate_jobs(wildcards):
     return scores_of_machines(RUNS[wildcards.run], RUNS[wildcards.run].machines)
 
 
-def scores_of_machine(wildcards):
-    """Return the stems of the score files that the figures of a machine are drawn from."""
-    return scores_of(RUNS[wildcards.run], Machine(wildcards.machine_type, wildcards.machine_id))
+def figures_job(known, machine):
+    """Return what the figures of a machine are drawn from: of its test clips labels and all."""
+    run = RUNS[known["run"]]
+    model = [MODEL.format(run=known["run"], trial=trial, **run.scope_of(machine)._asdict()) for trial in run.trials]
+    return {
+        **machine._asdict(),
+        "scores": [f"{stem}.csv" for stem in scores_of(run, machine)],
+        "losses": [f"{folder}/loss.csv" for folder in model],
+        "clips": [clip.row for clip in run.recordings.clips[machine] if clip.split == "test"],
+    }
 
 
-def test_rows(wildcards):
-    """Return the rows of a machine's test clips, labels included."""
-    clips = RUNS[wildcards.run].recordings.clips[Machine(wildcards.machine_type, wildcards.machine_id)]
-    return [clip.row for clip in clips if clip.split == "test"]
-
-
-def losses_of(wildcards):
-    """Return the loss curves of the model that covers a machine, one a trial."""
-    run = RUNS[wildcards.run]
-    scope = run.scope_of(Machine(wildcards.machine_type, wildcards.machine_id))
-    return [f"{MODEL.format(run=wildcards.run, trial=trial, **scope._asdict())}/loss.csv" for trial in run.trials]
+def figures_inputs(known, machine):
+    """Return the files of :func:`figures_job`, and what stands beside the scores."""
+    job = figures_job(known, machine)
+    return [*job["scores"], *(f"{path.removesuffix('.csv')}.json" for path in job["scores"]), *job["losses"]]
 
 
 def manifest_inputs(wildcards):

@@ -1,29 +1,34 @@
-"""Draw the figures of one machine."""
+"""Draw the figures of one machine, or of several, one after the other."""
 
 from typing import TYPE_CHECKING
 
-from offnote.logs import job_log
+from offnote.logs import Mistakes, job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-machine_type, machine_id = snakemake.wildcards.machine_type, snakemake.wildcards.machine_id
+machines = ", ".join(f"{job['machine_type']}/{job['machine_id']}" for job in snakemake.params.jobs)
 
-with job_log(snakemake.log[0], f"figures {machine_type}/{machine_id}"):
+with job_log(snakemake.log[0], f"figures of {machines}"):
     from pathlib import Path
 
     from offnote.clips import Clip
     from offnote.config import Evaluate
     from offnote.report import draw_machine
 
-    draw_machine(
-        machine_type,
-        machine_id,
-        scores=[Path(path) for path in snakemake.input.scores],
-        losses=[Path(path) for path in snakemake.input.losses],
-        clips=[Clip(*row) for row in snakemake.params.clips],
-        roc=Path(snakemake.output.roc),
-        histogram=Path(snakemake.output.histogram),
-        loss=Path(snakemake.output.loss),
-        settings=Evaluate(**snakemake.params.settings),
-    )
+    output = snakemake.output
+    mistakes = Mistakes()
+    for job, roc, histogram, loss in zip(snakemake.params.jobs, output.roc, output.histogram, output.loss, strict=True):
+        with mistakes.gathered():
+            draw_machine(
+                job["machine_type"],
+                job["machine_id"],
+                scores=[Path(path) for path in job["scores"]],
+                losses=[Path(path) for path in job["losses"]],
+                clips=[Clip(*row) for row in job["clips"]],
+                roc=Path(roc),
+                histogram=Path(histogram),
+                loss=Path(loss),
+                settings=Evaluate(**snakemake.params.settings),
+            )
+    mistakes.report()
