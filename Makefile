@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test fuzz test-kill test-cluster lint reference lock clean help
+BENCH := .venv-bench
+
+.PHONY: demo test fuzz test-kill test-cluster bench bench-schedule lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,11 +32,17 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 	pytest tests/cluster
 	pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor  # it warns at every start
 
+bench: $(VENV)/ready $(BENCH)/ready ## time offnote beside the usual recipe (minutes; all of it, hours: make bench OPTIONS=--full)
+	python -m benchmarks $(OPTIONS)
+
+bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an hour; see OPTIONS=--help)
+	python -m benchmarks.schedules $(OPTIONS)
+
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .
 	ruff check .
 	snakefmt --check Snakefile workflow
-	mypy workflow/scripts/offnote tests
+	mypy workflow/scripts/offnote tests benchmarks
 	mypy --scripts-are-modules workflow/scripts/*.py
 	lint-imports
 	snakemake --lint
@@ -56,4 +64,10 @@ $(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --requirement requirements.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+# Of the opponent alone: TensorFlow is half a GB to fetch and 2 GB on disk.
+$(BENCH)/ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
 	touch $@

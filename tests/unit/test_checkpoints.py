@@ -69,32 +69,41 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """End the process in that epoch, counted from 1; the list that is returned counts the epochs begun."""
     whole, begun = training._epoch, []
 
-    def epoch(state: training.State, windows: training.WindowSource, batch_size: int) -> float:
+    def epoch(state: training.State, windows: training.WindowSource, settings: Training) -> float:
         begun.append(len(state.history.loss) + 1)
         if begun[-1] == number:
             # Half an epoch is trained, and lost.
-            next(iter(windows.batches(batch_size, state.generator)))
+            next(iter(windows.batches(settings.batch_size, state.generator)))
             raise Killed
-        return whole(state, windows, batch_size)
+        return whole(state, windows, settings)
 
     monkeypatch.setattr(training, "_epoch", epoch)
     return begun
 
 
+SCHEDULES: dict[str, dict[str, Any]] = {
+    "published": {"epochs": EPOCHS},
+    "fast": {"epochs": 10 * EPOCHS, "schedule": "fast"},
+}
+"""Either makes so many passes."""
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("memory", [4096.0, 0.001], ids=["resident", "streamed"])
 @pytest.mark.parametrize("number", [1, 2, EPOCHS])
 def test_a_killed_fit_goes_on_and_ends_in_the_same_bytes(
-    tmp_path: Path, features: Path, number: int, memory: float, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, features: Path, number: int, memory: float, schedule: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fit(features, tmp_path / "undisturbed", None, memory=memory)
+    changes = {"memory": memory, **SCHEDULES[schedule]}
+    fit(features, tmp_path / "undisturbed", None, **changes)
     with monkeypatch.context() as patched:
         kill_in_epoch(patched, number)
         with pytest.raises(Killed):
-            fit(features, tmp_path / "killed", tmp_path / "kept", memory=memory)
+            fit(features, tmp_path / "killed", tmp_path / "kept", **changes)
     assert not (tmp_path / "killed").exists()
     with monkeypatch.context() as patched:
         begun = kill_in_epoch(patched, 0)
-        checkpoint = fit(features, tmp_path / "killed", tmp_path / "kept", memory=memory)
+        checkpoint = fit(features, tmp_path / "killed", tmp_path / "kept", **changes)
     assert begun == list(range(number, EPOCHS + 1))
     assert written(tmp_path / "killed") == written(tmp_path / "undisturbed")
     checkpoint.discard()
@@ -113,7 +122,10 @@ def test_a_finished_fit_is_not_done_again_before_its_checkpoint_is_discarded(
 
 @pytest.mark.parametrize(
     "change",
-    [{"learning_rate": 0.3}, {"validation": 0.3}, {"seed": 1}, {"trial": 1}, {"epochs": EPOCHS + 1}, {"code": "new"}],
+    [
+        *({"learning_rate": 0.3}, {"validation": 0.3}, {"epochs": EPOCHS + 1}, {"schedule": "fast"}),
+        *({"seed": 1}, {"trial": 1}, {"code": "new"}),
+    ],
     ids=str,
 )
 def test_another_fit_does_not_take_it(

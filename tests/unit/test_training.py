@@ -14,8 +14,8 @@ from offnote.cache import CachedClip, FeatureCache
 from offnote.clips import Entry
 from offnote.config import Training
 from offnote.errors import InputError
-from offnote.models import Autoencoder
-from offnote.training import Adam, State, WindowSource, fit, held_out, start, window_sources
+from offnote.models import Autoencoder, Centred
+from offnote.training import Adam, State, WindowSource, fit, held_out, start, trainable, window_sources
 from torch import nn
 
 from tests.small import small_model
@@ -291,3 +291,111 @@ def test_validation_runs_in_batches_of_bounded_size(tmp_path: Path) -> None:
     fit(state, fitting, validation, RECIPE.model_copy(update={"epochs": 1}), "fan")
     assert max(sizes) == training.VALIDATION_BATCH
     assert sum(sizes) == 3000 - SIZE + 1
+
+
+FAST = RECIPE.model_copy(update={"schedule": "fast", "epochs": 30})
+"""Three passes."""
+
+
+def far_from_zero(path: Path, lengths: Sequence[int]) -> FeatureCache:
+    """Make a cache of frames about -50 dB, as log-mels are, that the values of a window have in unlike measure."""
+    rng = np.random.default_rng(0)
+    levels = np.array([-60, -50, -40], dtype=np.float32)
+    clips = [
+        CachedClip(Entry(f"{number}.wav", "train"), "", 0, levels + rng.normal(0, 3, (length, MELS)).astype(np.float32))
+        for number, length in enumerate(lengths)
+    ]
+    cache.write(path, clips, {}, n_mels=MELS, dtype="float32")
+    return cache.read(path)
+
+
+def test_a_fast_fit_against_a_plain_loop_on_centred_windows(tmp_path: Path) -> None:
+    opened = far_from_zero(tmp_path / "a.h5", [43])
+    source = DoubleSource([opened], [(0, 0)], SIZE, CPU)
+    state = start(trainable(network().double(), source, FAST).double(), FAST, generator(7))
+    fit(state, source, None, FAST, "fan")
+    assert isinstance(state.network, Centred)
+    fitted = state.network.plain()
+
+    windows = torch.from_numpy(opened.clip(0).reshape(-1)).unfold(0, MELS * SIZE, MELS).double()
+    mean, spread = windows.mean(dim=0), (windows - windows.mean(dim=0)).square().mean().sqrt()
+    # As the package keeps them.
+    mean, spread = mean.float().double(), spread.float().double()
+    reference, shuffling = network().double(), generator(7)
+    optimiser = torch.optim.Adam(reference.parameters(), lr=1.0, eps=1e-7)
+    losses, seen = [], 0.0
+    for _ in range(3):
+        order, total = torch.randperm(40, generator=shuffling), 0.0
+        for part in (order[:16], order[16:32], order[32:]):
+            done = (seen + len(part) / 2) / 120
+            optimiser.param_groups[0]["lr"] = 1e-3 * (done / 0.1 if done < 0.1 else (1 - done) / 0.9)
+            seen += len(part)
+            optimiser.zero_grad()
+            centred = (windows[part] - mean) / spread
+            loss = ((reference(centred) - centred) ** 2).mean() * spread**2
+            torch.autograd.backward(loss)
+            optimiser.step()
+            total += loss.item() * len(part)
+        losses.append(total / 40)
+    assert state.history.loss == pytest.approx(losses, rel=1e-10)
+    with torch.no_grad():
+        expected = reference((windows - mean) / spread) * spread + mean
+        torch.testing.assert_close(fitted(windows), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_plain_network_does_what_the_centred_one_does(tmp_path: Path, batch_norm: bool) -> None:
+    source = WindowSource([far_from_zero(tmp_path / "a.h5", [200])], [(0, 0)], SIZE, CPU)
+    state = start(trainable(network(batch_norm), source, FAST), FAST, generator())
+    fit(state, source, None, FAST, "fan")
+    centred = state.network.eval()
+    assert isinstance(centred, Centred)
+    windows = torch.cat(list(source.batches(50)))
+    with torch.no_grad():
+        expected = centred(windows)
+        torch.testing.assert_close(centred.plain()(windows), expected, rtol=1e-5, atol=1e-4)
+        # What it was made from is left as it was.
+        assert torch.equal(centred(windows), expected)
+
+
+def test_a_fast_fit_is_centred_on_the_windows_that_it_fits(tmp_path: Path) -> None:
+    opened = far_from_zero(tmp_path / "a.h5", [40, 30, 20])
+    for block_bytes in (None, 500):
+        source = WindowSource([opened], [(0, 0), (0, 2)], SIZE, CPU, block_bytes)
+        centred = trainable(network(), source, FAST)
+        windows = torch.cat(list(source.batches(7))).double()
+        assert isinstance(centred, Centred)
+        torch.testing.assert_close(centred.mean.double(), windows.mean(dim=0), rtol=1e-6, atol=0)
+        assert float(centred.spread) == pytest.approx((windows - windows.mean(dim=0)).square().mean().sqrt().item())
+    assert isinstance(trainable(network(), source, RECIPE), Autoencoder)
+
+
+def test_windows_that_are_all_the_same_have_no_spread_to_divide_by(tmp_path: Path) -> None:
+    frames = np.full((50, MELS), -30, dtype=np.float32)
+    cache.write(tmp_path / "a.h5", [CachedClip(Entry("a.wav", "train"), "", 0, frames)], {}, n_mels=MELS)
+    with cache.read(tmp_path / "a.h5") as opened:
+        source = WindowSource([opened], [(0, 0)], SIZE, CPU)
+        state = start(trainable(network(), source, FAST), FAST, generator())
+        fit(state, source, None, FAST, "fan")
+    assert state.history.loss[-1] == pytest.approx(0, abs=1e-6)
+
+
+def test_far_from_zero_a_tenth_of_the_steps_is_enough_where_the_windows_are_centred(tmp_path: Path) -> None:
+    source = WindowSource([far_from_zero(tmp_path / "a.h5", [400])], [(0, 0)], SIZE, CPU)
+    losses = {}
+    for schedule in ("published", "fast"):
+        recipe = RECIPE.model_copy(update={"schedule": schedule, "epochs": 30})
+        state = start(trainable(network(), source, recipe), recipe, generator())
+        fit(state, source, None, recipe, "fan")
+        losses[len(state.history.loss)] = state.history.loss[-1]
+    # The variance of the windows is 9 dB².
+    assert losses[3] < 12 < losses[30]
+
+
+def test_running_statistics_follow_ten_times_as_fast_in_a_fast_fit(tmp_path: Path) -> None:
+    source = WindowSource([far_from_zero(tmp_path / "a.h5", [400])], [(0, 0)], SIZE, CPU)
+    weights = {}
+    for recipe in (RECIPE, FAST):
+        prepared = trainable(network(batch_norm=True), source, recipe)
+        weights[recipe.schedule] = [layer.momentum for layer in prepared.modules() if isinstance(layer, nn.BatchNorm1d)]
+    assert weights == {"published": [0.01] * 3, "fast": pytest.approx([0.1] * 3)}

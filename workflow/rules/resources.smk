@@ -2,6 +2,8 @@
 # of it. Generous: a machine of 1,000 clips takes well under a minute for its features on one core of a laptop.
 import math
 
+from offnote.schedules import epochs_of
+
 # What else the profile says of all jobs.
 STATED = workflow.resource_settings.default_resources or {}
 
@@ -58,7 +60,7 @@ def training_minutes(known, input, attempt):
     """Return the minutes of a job that goes through its input once an epoch. A frame of float32 starts a window."""
     settings = run_of(known).settings
     frames = input.size_mb * 1e6 / (4 * settings.features.n_mels)
-    return minutes(settings.training.epochs * frames * SECONDS_PER_WINDOW, attempt)
+    return minutes(epochs_of(settings.training) * frames * SECONDS_PER_WINDOW, attempt)
 
 
 def training_memory(known, input, attempt):

@@ -257,10 +257,18 @@ class Training(Section):
 
     epochs: Positive = Field(description="Passes over the training windows.")
     batch_size: Positive = Field(description="Windows in one step.")
-    learning_rate: Annotated[float, Field(gt=0.0)] = Field(description="Adam's step size.")
+    learning_rate: Annotated[float, Field(gt=0.0)] = Field(
+        description="Adam's step size; the largest one if it varies."
+    )
     adam_epsilon: Annotated[float, Field(gt=0.0)] = Field(description="Adam's epsilon (Keras 1.0e-7, torch 1.0e-8).")
     validation: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         description="Share of each machine's training clips, whole ones, held out for validation loss and percentiles."
+    )
+    schedule: Literal["published", "fast"] = Field(
+        "published",
+        description="`published`: all `epochs`, at a constant `learning_rate`. `fast`: a tenth of the epochs, on "
+        "windows that are centred, at a rate that rises and then falls to nothing; docs/speed.md says what it costs in "
+        "AUC.",
     )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(

@@ -37,11 +37,11 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.logs import log
 from offnote.mahalanobis import Distances, residual_covariances, residuals
-from offnote.models import Autoencoder, parameter_counts, reconstruction_errors
+from offnote.models import Autoencoder, Centred, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
 from offnote.scores import statistics
 from offnote.status import Status
-from offnote.training import ClipReference, History, fit, held_out, start, window_sources
+from offnote.training import ClipReference, History, fit, held_out, start, trainable, window_sources
 from offnote.windows import context_windows
 
 FORMAT_VERSION: Literal[1] = 1
@@ -172,11 +172,13 @@ class AutoencoderDetector:
         log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
         domains = None if card.model.distance == "squared_error" else _domains_of_windows(clips, card)
         generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
-        network = _network(card, generator).to(device)
+        network = trainable(_network(card, generator).to(device), windows, card.training)
         state = start(network, card.training, generator)
         checkpoint.restore(state)
         fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}", checkpoint.keep)
         checkpoint.keep(state, always=True)
+        if isinstance(network, Centred):
+            network = network.plain()
         card = _with_outcome(card, network, state.history)
         if domains is None:
             return cls(network, card, state.history, device)

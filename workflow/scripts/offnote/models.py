@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import deepcopy
 from itertools import pairwise
 
 import torch
@@ -49,6 +50,52 @@ class Autoencoder(nn.Module):
         """Reconstruct `windows`, (windows, inputs)."""
         reconstructed: Tensor = self.layers(windows)
         return reconstructed
+
+
+class Centred(nn.Module):
+    """An autoencoder that sees windows centred and of unit spread, and whose output is put back in its place.
+
+    What comes in and goes out is in dB, as without it, and so is the loss. But the features lie tens of dB away from
+    zero: a plain network spends most of its steps on learning where, as its biases move by one step size at a time.
+
+    Parameters
+    ----------
+    network : Autoencoder
+        What is trained.
+    mean : Tensor, (inputs,)
+        Of the training windows: subtracted from each, and added to its reconstruction.
+    spread : Tensor, ()
+        What each is divided by: one number for all values, so that the loss weighs them as before.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, network: Autoencoder, mean: Tensor, spread: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean)
+        self.register_buffer("spread", spread)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """Reconstruct `windows`, (windows, inputs)."""
+        reconstructed: Tensor = self.network((windows - self.mean) / self.spread)
+        return torch.addcmul(self.mean, reconstructed, self.spread)
+
+    @torch.no_grad()
+    def plain(self) -> Autoencoder:
+        """Return a network that does the same by itself, with the centring worked into its first and last layer."""
+        network = deepcopy(self.network)
+        first, last = network.layers[0], network.layers[-1]
+        assert isinstance(first, nn.Linear)
+        assert isinstance(last, nn.Linear)
+        mean, spread = self.mean.double(), self.spread.double()
+        weight = first.weight.double() / spread
+        first.bias.copy_(first.bias.double() - weight @ mean)
+        first.weight.copy_(weight)
+        last.weight.copy_(last.weight.double() * spread)
+        last.bias.copy_(last.bias.double() * spread + mean)
+        return network
 
 
 def reconstruction_errors(network: nn.Module, windows: Tensor) -> Tensor:

@@ -1,0 +1,228 @@
+"""Single stages of offnote, once started, and the floor below its features: run as a process by the harness.
+
+``python -m benchmarks.stages STAGE SHEET`` prints what it measured as JSON, in seconds and bytes, as the opponent does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import soundfile
+import torch
+from offnote.checkpoints import Checkpoint
+from offnote.clips import Entry, Machine
+from offnote.detectors import fit_scope
+from offnote.evaluation import MachineScores, evaluate
+from offnote.features import extract, mel_bank
+from offnote.plan import Run, plan
+from offnote.report import draw_machine
+from offnote.scoring import score_machine
+
+HOST: dict[str, Any] = {"device": "cpu", "require_gpu": False}
+
+
+BLOCK = 128
+"""Frames that the floor works on at once."""
+
+
+def planned(sheet: Path, **settings: Any) -> Run:
+    """Return the run of a set with the default preset, but for `settings`."""
+    dataset = {"name": "bench", "path": str(sheet)}
+    return plan({"run": "bench", "dataset": dataset} | settings)["bench"]
+
+
+def features_of(run: Run, machine: Machine, output: Path, threads: int) -> Path:
+    """Write the feature cache of a machine below `output`."""
+    settings = run.settings
+    path = output / machine.machine_type / f"{machine.machine_id}.h5"
+    extract(
+        [Entry(clip.path, clip.split) for clip in run.recordings.clips[machine]],
+        run.recordings.root,
+        path,
+        audio=settings.audio,
+        slicing=settings.slice,
+        gate=settings.gate,
+        features=settings.features,
+        threads=threads,
+        **HOST,
+    )
+    return path
+
+
+def model_of(run: Run, scope: Machine, caches: list[Path], output: Path) -> Checkpoint:
+    """Train on one scope; the model's files go to `output`."""
+    settings = run.settings
+    return fit_scope(
+        caches,
+        output,
+        window=settings.window,
+        model=settings.model,
+        training=settings.training,
+        seed=settings.seed,
+        trial=0,
+        scope=str(scope),
+        **HOST,
+    )
+
+
+def scores_of(run: Run, cache: Path, model: Path, output: Path) -> Path:
+    """Score a machine; the table and the file beside it go to `output`."""
+    quantiles, threads = run.settings.scores.quantiles, run.settings.model.threads
+    path = output / "trial_0.csv"
+    score_machine(cache, model, path, sidecar=output / "trial_0.json", quantiles=quantiles, threads=threads, **HOST)
+    return path
+
+
+def features(sheet: Path, threads: int, folder: Path) -> dict[str, float]:
+    """Time the feature caches of all machines, once a first machine's is written."""
+    run = planned(sheet)
+    features_of(run, run.machines[0], folder / "first", threads)
+    started = time.perf_counter()
+    for machine in run.machines:
+        features_of(run, machine, folder, threads)
+    clips = sum(len(run.recordings.clips[machine]) for machine in run.machines)
+    return {"seconds": time.perf_counter() - started, "clips": clips}
+
+
+def floor(sheet: Path, threads: int, precision: torch.dtype) -> dict[str, float]:
+    """Time what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
+
+    Nothing is padded, checked, logged or written, and there is no logarithm. Work is in blocks that stay in the
+    processor's cache, a clip to a thread, as in :mod:`offnote.features`.
+    """
+    torch.set_num_threads(1)
+    run = planned(sheet)
+    audio, settings = run.settings.audio, run.settings.features
+    window = torch.hann_window(settings.n_fft, dtype=precision)
+    bank = mel_bank(settings, audio.sample_rate).float()
+    paths = [path for machine in run.machines for path in run.recordings.files(machine)]
+
+    @torch.inference_mode()
+    def transformed(path: str) -> None:
+        samples = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+        for block in torch.split(samples.unfold(0, settings.n_fft, settings.hop_length), BLOCK):
+            spectrum = torch.fft.rfft(block * window)
+            _ = (spectrum.real.square().add_(spectrum.imag.square())).float() @ bank
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(transformed, paths[:8]))
+        started = time.perf_counter()
+        list(pool.map(transformed, paths))
+        return {"seconds": time.perf_counter() - started, "clips": len(paths)}
+
+
+def scoring(sheet: Path, folder: Path) -> dict[str, float]:
+    """Time the score file of the first machine, once a first one is written; the features are there, as a cache."""
+    run = planned(sheet, training={"epochs": 1})
+    machine = run.machines[0]
+    cache = features_of(run, machine, folder, threads=1)
+    model_of(run, machine, [cache], folder / "model")
+    scores_of(run, cache, folder / "model", folder / "first")
+    started = time.perf_counter()
+    scores_of(run, cache, folder / "model", folder)
+    return {"seconds": time.perf_counter() - started, "clips": len(run.recordings.clips[machine])}
+
+
+def training(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
+    """Take the peak of resident memory while the first machine is trained, less what the imports took."""
+    run = planned(sheet, training={"epochs": epochs})
+    machine = run.machines[0]
+    before = resident("VmRSS")
+    cache = features_of(run, machine, folder, threads=1)
+    # The peak so far, which may be of the imports, counts no more.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    started = time.perf_counter()
+    model_of(run, machine, [cache], folder / "model")
+    return {"bytes": resident("VmHWM") - before, "seconds": time.perf_counter() - started}
+
+
+def bare(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
+    """Time the work of every stage on every machine, in one process that has been started already."""
+    run = planned(sheet, training={"epochs": epochs})
+    first = run.machines[0]
+
+    # What is slow the first time only, such as imports at first use, is start-up and no work.
+    features_of(run, first, folder, threads=1)
+    short = planned(sheet, training={"epochs": 1})
+    model_of(short, first, [folder / f"{first}.h5"], folder / f"models/{first}")
+    scores_of(run, folder / f"{first}.h5", folder / f"models/{first}", folder / f"scores/{first}")
+    _draw(run, first, folder)
+    started = time.perf_counter()
+    for machine in run.machines:
+        cache = features_of(run, machine, folder, threads=1)
+        model_of(run, machine, [cache], folder / f"models/{machine}")
+        scores_of(run, cache, folder / f"models/{machine}", folder / f"scores/{machine}")
+        _draw(run, machine, folder)
+    _tables(run, sheet, folder)
+    return {"seconds": time.perf_counter() - started, "machines": len(run.machines)}
+
+
+def _draw(run: Run, machine: Machine, folder: Path) -> None:
+    figures = folder / "figures" / machine.machine_type / machine.machine_id
+    draw_machine(
+        *machine,
+        scores=[folder / f"scores/{machine}/trial_0.csv"],
+        losses=[folder / f"models/{machine}/loss.csv"],
+        clips=[clip for clip in run.recordings.clips[machine] if clip.split == "test"],
+        roc=figures / "roc.svg",
+        histogram=figures / "histogram.svg",
+        loss=figures / "loss.svg",
+        settings=run.settings.evaluate,
+    )
+
+
+def _tables(run: Run, sheet: Path, folder: Path) -> None:
+    evaluate(
+        [MachineScores(*machine, [folder / f"scores/{machine}/trial_0.csv"], "") for machine in run.machines],
+        clips=sheet,
+        machine_table=folder / "machines.csv",
+        type_table=folder / "types.csv",
+        clip_table=folder / "clips.csv",
+        decision_table=folder / "decisions.csv",
+        excluded_table=folder / "excluded.csv",
+        summary=folder / "summary.md",
+        page=folder / "summary.html",
+        settings=run.settings.evaluate,
+        run="bench",
+    )
+
+
+def resident(what: str) -> int:
+    """Return a figure of this process's memory in bytes: ``VmRSS`` now, ``VmHWM`` at its peak."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
+
+
+def main() -> None:
+    """Do what the command line asks for, and print what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["features", "floor", "floor_in_single", "scoring", "training", "bare"])
+    parser.add_argument("sheet", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=50)
+    options = parser.parse_args()
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        if options.what == "features":
+            measured = features(options.sheet, options.threads, folder)
+        elif options.what == "floor":
+            measured = floor(options.sheet, options.threads, torch.float64)
+        elif options.what == "floor_in_single":
+            measured = floor(options.sheet, options.threads, torch.float32)
+        elif options.what == "scoring":
+            measured = scoring(options.sheet, folder)
+        elif options.what == "training":
+            measured = training(options.sheet, options.epochs, folder)
+        else:
+            measured = bare(options.sheet, options.epochs, folder)
+    print(json.dumps(measured))
+
+
+if __name__ == "__main__":
+    main()
