@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 BENCH := .venv-bench
 
-.PHONY: demo test fuzz test-kill test-cluster bench bench-schedule lint reference lock clean help
+.PHONY: demo test fuzz test-kill test-cluster test-storage bench bench-schedule lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -37,6 +37,10 @@ bench: $(VENV)/ready $(BENCH)/ready ## time offnote beside the usual recipe (min
 
 bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an hour; see OPTIONS=--help)
 	python -m benchmarks.schedules $(OPTIONS)
+
+test-storage: $(VENV)/ready ## run the tests with recordings and results on S3, a server on this computer (minutes)
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[s3,test-storage]"
+	pytest tests/storage
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +53,13 @@ def submit_allocation(slurm: Slurm, workflow: Workflow, configuration: dict[str,
     return slurm.submit(*asked, script, *options, folder=workflow.folder, environment=environment())
 
 
-def start(workflow: Workflow, configuration: dict[str, Any], path: Path | None = None) -> subprocess.Popen[bytes]:
+def start(
+    workflow: Workflow, configuration: dict[str, Any], path: Path | None = None, *, options: Sequence[str] = ()
+) -> subprocess.Popen[bytes]:
     """Start Snakemake, which submits every job, with `path` before all other folders of programs."""
     (workflow.folder / "overlay.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
-    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "overlay.yaml", *BY_SUBMISSIONS]
+    command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "overlay.yaml"]
+    command += [*BY_SUBMISSIONS, *options]
     with (workflow.folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen, cwd=workflow.folder, env=environment(path))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.cluster.runs import BY_SUBMISSIONS, LONG, results, start
@@ -86,6 +88,56 @@ def test_after_too_little_memory_and_a_killed_snakemake_the_same_command_carries
     wait("the job outlives its Snakemake", lambda: slurm.job(training.number).state != "RUNNING")
     flow.finish(LONG, *BY_SUBMISSIONS)
     assert results(flow) == results(undisturbed)
+
+
+def test_a_job_past_its_time_limit_needs_nobody_and_a_second_snakemake_is_refused(
+    slurm: Slurm, undisturbed: Workflow, tmp_path: Path
+) -> None:
+    flow, since = Workflow(tmp_path), len(slurm.jobs())
+    snakemake = start(flow, LONG, options=["--set-resources", "train:runtime=1"])
+    training = await_training(slurm, since, flow)
+    # It hangs, as where a file system does not answer.
+    for pid in workers_of(training, "train"):
+        os.kill(pid, signal.SIGSTOP)
+    second = flow.run(LONG, *BY_SUBMISSIONS)
+    assert second.returncode == 1
+    assert "another snakemake is at work in" in second.stdout + second.stderr
+    assert end_of(snakemake) == 0, (flow.folder / "screen.txt").read_text()
+    assert slurm.job(training.number).state == "TIMEOUT"
+    log = (flow.folder / "logs/train/small/rotor/id_00/trial_0.log").read_text()
+    assert "training goes on after epoch" in log
+    assert results(flow) == results(undisturbed)
+
+
+def test_after_a_full_disk_the_same_command_carries_on(slurm: Slurm, undisturbed: Workflow, tmp_path: Path) -> None:
+    flow = Workflow(tmp_path)
+    with small_disk(flow.folder / "results") as resize:
+        flow.finish(LONG, "--until", "features")
+        used = sum(path.stat().st_blocks for path in (flow.folder / "results").rglob("*")) // 2
+        # Room for half a checkpoint.
+        resize(f"{used + 400}k")
+        done = flow.run(LONG, *BY_SUBMISSIONS, "--retries", "0")
+        assert done.returncode == 1
+        assert "No space left on device" in done.stdout + done.stderr
+        assert not list((flow.folder / "results/small").rglob("*.*"))
+        resize("1g")
+        flow.finish(LONG, *BY_SUBMISSIONS)
+        assert results(flow) == results(undisturbed)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Mount a disk in memory at a folder, and give a function that changes its size; Slurm's jobs see it too."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1g", "tmpfs", str(folder)], check=True)
+
+    def resize(size: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,size={size}", str(folder)], check=True)
+
+    try:
+        yield resize
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def workers_of(job: Job, stage: str) -> list[int]:

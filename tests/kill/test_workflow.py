@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
+import soundfile
 import yaml
 
 from ..workflow.conftest import ROOT, TINY_DEMO, Workflow
@@ -34,21 +37,26 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 @pytest.fixture
 def started(tmp_path: Path) -> subprocess.Popen[bytes]:
-    overlay = tmp_path / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(CONFIG), encoding="utf-8")
+    return start_in(tmp_path, CONFIG)
+
+
+def start_in(folder: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+    """Start Snakemake in a folder, and return its process."""
+    overlay = folder / "overlay.yaml"
+    overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--directory", str(tmp_path), "--configfile", str(overlay)]
-    with (tmp_path / "screen.txt").open("wb") as screen:
+    command += ["--directory", str(folder), "--configfile", str(overlay)]
+    with (folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen)
 
 
-def wait_for(found: Callable[[], Any], what: str) -> Any:
+def wait_for(found: Callable[[], Any], what: str, pause: float = 0.05) -> Any:
     """Return what `found` finds as soon as it finds something."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         if result := found():
             return result
-        time.sleep(0.05)
+        time.sleep(pause)
     pytest.fail(f"waited {PATIENCE:.0f} s for {what}")
 
 
@@ -143,3 +151,67 @@ def test_two_at_once_in_one_folder_are_refused(started: subprocess.Popen[bytes],
     assert second.returncode == 1
     assert "another snakemake is at work in" in second.stdout + second.stderr
     assert started.wait() == 0
+
+
+SLICED: dict[str, Any] = TINY_DEMO | {
+    "run": "long",
+    "dataset": {"name": "long", "path": "audio/sheet.tsv"},
+    "slice": {"length": 10.0},
+}
+
+
+def write_recordings(folder: Path, seed: int) -> None:
+    """Write a machine with one long recording to train on, whose noise depends on the seed, and two short ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = ["path\tmachine_type\tmachine_id\tsplit\tlabel"]
+    for name, split, label, seconds, drawn in (
+        ("long.wav", "train", "normal", 600, seed),
+        ("good.wav", "test", "normal", 20, 11),
+        ("bad.wav", "test", "anomaly", 20, 12),
+    ):
+        noise = np.random.default_rng(drawn).normal(0, 0.1, 16000 * seconds)
+        soundfile.write(folder / name, noise, 16000, subtype="PCM_16")
+        rows.append(f"{name}\tpump\tno_1\t{split}\t{label}")
+    (folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def stop_while_it_reads(snakemake: subprocess.Popen[bytes], recording: Path) -> psutil.Process:
+    """Wait until a job has a recording open, stop it there, and return its process."""
+    reader = worker(snakemake, "features")
+
+    def is_open() -> bool:
+        reader.suspend()
+        if any(Path(file.path) == recording for file in reader.open_files()):
+            return True
+        reader.resume()
+        return False
+
+    wait_for(is_open, f"a reader of {recording}", pause=0.002)
+    return reader
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_after_a_clip_was_replaced_while_it_was_read_the_same_command_reads_the_new_one(
+    tmp_path: Path, in_place: bool
+) -> None:
+    flow, undisturbed = Workflow(tmp_path / "flow"), Workflow(tmp_path / "undisturbed")
+    write_recordings(flow.folder / "audio", seed=1)
+    write_recordings(undisturbed.folder / "audio", seed=2)
+    recording, new = flow.folder / "audio/long.wav", undisturbed.folder / "audio/long.wav"
+    process = start_in(flow.folder, SLICED)
+    reader = stop_while_it_reads(process, recording)
+    if in_place:
+        recording.write_bytes(new.read_bytes())
+    else:
+        shutil.copy(new, flow.folder / "new.wav")
+        (flow.folder / "new.wav").replace(recording)
+    reader.resume()
+    # Whether the job noticed or not: what it made of half of each is not taken for the new recording's.
+    process.wait()
+    assert flow.planned(SLICED)["features"] == 1
+    flow.finish(SLICED)
+    undisturbed.finish(SLICED)
+    for pattern in ("cache/features/*/*/*/*", "long/models/*/*/*/*", "long/scores/*/*/*", "long/tables/*"):
+        assert flow.files(pattern) == undisturbed.files(pattern)
+        assert flow.files(pattern)
+    assert flow.planned(SLICED) == {}

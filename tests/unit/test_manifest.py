@@ -21,8 +21,8 @@ from offnote.provenance import derive_seed, git_commit
 DEVICE = {"type": "cpu", "capability": "AVX2", "threads": 1, "torch": "2.14.1"}
 
 
-def written(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -> dict[str, Any]:
-    """Write a manifest over small files of the real formats, and read it."""
+def written(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings, root: Path = Path()) -> dict[str, Any]:
+    """Write a manifest over small files of the real formats, which are named from `root`, and read it."""
     folder.mkdir()
     monkeypatch.chdir(folder)
     clip = CachedClip(Entry("a.wav", "train"), "0" * 64, 4, np.ones((4, 2), np.float32))
@@ -34,12 +34,13 @@ def written(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Settings) -
         Path(name).write_text(name)
     write_manifest(
         settings,
-        clips=Path("clips.tsv"),
-        caches=[Path("fan/id_00.h5")],
-        models=[Path("model/model.json"), Path("model/model.safetensors")],
-        scores=[Path("scores.csv"), Path("scores.json")],
-        tables=[Path("machines.csv")],
+        clips=root / "clips.tsv",
+        caches=[root / "fan/id_00.h5"],
+        models=[root / "model/model.json", root / "model/model.safetensors"],
+        scores=[root / "scores.csv", root / "scores.json"],
+        tables=[root / "machines.csv"],
         stages={"train": "abc"},
+        root=root,
         config=Path("config.yaml"),
         manifest=Path("manifest.json"),
     )
@@ -70,3 +71,13 @@ def test_equal_runs_in_two_folders_write_the_same_and_no_host(tmp_path: Path, mo
     text = json.dumps(first)
     assert str(tmp_path) not in text
     assert socket.gethostname() not in text
+
+
+def test_paths_are_those_below_the_results_wherever_these_are_laid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where Snakemake lays copies of what is in a storage."""
+    [settings] = resolve({}).values()
+    plain = written(tmp_path / "plain", monkeypatch, settings)
+    copies = written(tmp_path / "copies", monkeypatch, settings, root=tmp_path / "copies")
+    assert copies == plain

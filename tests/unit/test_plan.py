@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from offnote.challenge import load_challenge
 from offnote.clips import Machine
 from offnote.errors import InputError
-from offnote.plan import Batch, Run, batches, plan, plan_rehearsals
+from offnote.plan import Batch, Listing, Run, batches, plan, plan_rehearsals
 
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
 
@@ -245,3 +246,53 @@ def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("HOME", str(tmp_path))
     with pytest.raises(InputError, match=f"dataset.features: {tmp_path}/caches holds no caches"):
         plan({"dataset": {"name": "elsewhere", "features": "~/caches"}})
+
+
+COPIES = Path(".snakemake/storage/s3/sounds/plant")
+
+
+def stored(objects: dict[str, tuple[int, str]], path: str = "s3://sounds/plant") -> Run:
+    """Plan a run whose recordings are in a storage that holds these objects."""
+    config = {"dataset": {"name": "plant", "path": path}}
+    return plan(config, lambda query: Listing(COPIES, objects if query == path else {}))["demo"]
+
+
+OBJECTS = {
+    "fan/train/normal_id_00_00000000.wav": (10, "a"),
+    "fan/test/anomaly_id_00_00000000.wav": (10, "b"),
+    "readme.txt": (1, "c"),
+}
+
+
+def test_recordings_in_a_storage_are_known_by_their_names_and_looked_at_in_the_listing_only() -> None:
+    run = stored(OBJECTS)
+    assert run.machines == [FAN_0]
+    assert run.recordings.files(FAN_0) == [
+        str(COPIES / "fan/train/normal_id_00_00000000.wav"),
+        str(COPIES / "fan/test/anomaly_id_00_00000000.wav"),
+    ]
+    fingerprint = run.recordings.fingerprint(FAN_0)
+    assert stored(OBJECTS | {"readme.txt": (2, "d")}).recordings.fingerprint(FAN_0) == fingerprint
+    for replaced in ((11, "a"), (10, "d")):
+        changed = stored(OBJECTS | {"fan/train/normal_id_00_00000000.wav": replaced})
+        assert changed.recordings.fingerprint(FAN_0) != fingerprint
+
+
+@pytest.mark.parametrize(
+    ("objects", "path", "sentence"),
+    [
+        ({"readme.txt": (1, "c")}, "s3://sounds/plant", "holds no recordings"),
+        (OBJECTS, "s3://sounds/plant.tsv", "a sheet can only list recordings of this computer"),
+        ({"fan//normal_id_00_00000000.wav": (1, "c")}, "s3://sounds/plant", "'fan//normal_id_00_00000000.wav'"),
+        ({"/etc/normal_id_00_00000000.wav": (1, "c")}, "s3://sounds/plant", "'/etc/normal_id_00_00000000.wav'"),
+        ({"../../normal_id_00_00000000.wav": (1, "c")}, "s3://sounds/plant", "'../../normal_id_00_00000000.wav'"),
+    ],
+)
+def test_what_a_storage_cannot_give_is_said(objects: dict[str, tuple[int, str]], path: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=re.escape(sentence)):
+        stored(objects, path)
+
+
+def test_a_storage_is_read_by_snakemake_only() -> None:
+    with pytest.raises(InputError, match="can be read by snakemake only"):
+        plan({"dataset": {"name": "plant", "path": "s3://sounds/plant"}})

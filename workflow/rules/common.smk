@@ -51,6 +51,11 @@ ENVIRONMENT = "../../envs/offnote.yaml"
 
 # Snakemake lists the Snakefile's own configuration file last, though it lies below the others.
 CONFIGURATION = [Path(file) for file in [*workflow.configfiles[-1:], *workflow.configfiles[:-1]]]
+
+
+include: "storage.smk"
+
+
 try:
     for file in CONFIGURATION:
         refuse_repeated_keys(file)
@@ -60,7 +65,7 @@ try:
     RETRIEVED = planned_folder(SHARED.retrieve)
     ARCHIVES = planned_archives(SHARED.retrieve, asked="retrieve" in sys.argv)
     try:
-        RUNS = plan.plan(config)
+        RUNS = plan.plan(config, list_storage)
     except InputError:
         # The recordings may be those that `snakemake retrieve` is to bring: until then there are no runs.
         if not ARCHIVES or (workflow.is_main_process and "retrieve" not in sys.argv):
@@ -94,7 +99,7 @@ wildcard_constraints:
 def cache_of(run, machine):
     """Return the feature cache of a machine: one made elsewhere, or the one that the rule `features` makes."""
     if machine in run.recordings.caches:
-        return str(run.recordings.caches[machine])
+        return local(str(run.recordings.caches[machine]))
     return FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict())
 
 

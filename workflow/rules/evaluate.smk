@@ -55,7 +55,7 @@ rule evaluate:
     resources:
         **asks(mem_mb=2000, runtime=30),
     params:
-        machines=evaluate_jobs,
+        machines=lambda wildcards: placed_machines(evaluate_jobs(wildcards)),
         settings=lambda wildcards: RUNS[wildcards.run].settings.evaluate.model_dump(),
         broken_clips=lambda wildcards: RUNS[wildcards.run].settings.dataset.broken_clips,
         code=code_of("evaluate"),

@@ -20,7 +20,7 @@ for batch in plan.batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
         name:
             batch.name
         input:
-            batch.together(figures_inputs),
+            batch.together(figures_files),
         output:
             roc=drawn(batch, "roc", "ROC"),
             histogram=drawn(batch, "histogram", "scores"),

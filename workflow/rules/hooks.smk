@@ -34,7 +34,7 @@ def get_ready():
     try:
         hold(Path.cwd(), SEEN)
         require_writable({Path(file).parent for job in needed for file in [*job.output, *job.log]})
-        clear_leftovers(Path("results"))
+        clear_leftovers(Path(placed("results")))
         if any(job.rule.name == "retrieve_archive" for job in needed):
             for folder in ("archives", *SHARED.retrieve.sets):
                 clear_leftovers(RETRIEVED / folder)
@@ -49,7 +49,7 @@ def get_ready():
     for job in needed:
         if job.rule.name == "evaluate" and not workflow.touch:
             for table in job.output:
-                Path(table).unlink(missing_ok=True)
+                workflow.async_run(table.remove())
 
 
 def show_summaries():
@@ -58,22 +58,21 @@ def show_summaries():
         print(f"Recordings: {RETRIEVED}; name this folder as dataset.path")
         return
     if any(job.rule.name == "submission" for job in workflow.dag.jobs):
-        folder = Path(SUBMISSION.format(run=SHARED.run))
-        print(f"Submission: {folder / SENT.files[0]}\n{(folder / CHECK).read_text(encoding='utf-8')}")
+        folder = SUBMISSION.format(run=SHARED.run)
+        print(f"Submission: {folder}/{SENT.files[0]}\n{brought(f'{folder}/{CHECK}').read_text(encoding='utf-8')}")
     if any(job.rule.name == "rehearse" for job in workflow.dag.jobs):
-        print(Path(REHEARSAL.format(run=SHARED.run), "rehearsal.md").read_text(encoding="utf-8"))
+        print(brought(f"{REHEARSAL.format(run=SHARED.run)}/rehearsal.md").read_text(encoding="utf-8"))
     for name in ASKED:
-        folder = Path("results", name)
-        summary = folder / "tables" / "summary.md"
-        if not summary.is_file():
+        if not exists(f"results/{name}/tables/summary.md"):
             continue
+        summary = brought(f"results/{name}/tables/summary.md")
         if summary.stat().st_mtime >= STARTED:
             print(summary.read_text(encoding="utf-8"))
-        print(f"Tables: {folder}/tables   figures: {folder}/report")
+        print(f"Tables: results/{name}/tables   figures: results/{name}/report")
     print("All on one page: the same snakemake command (with .venv active) and --report report.zip")
 
 
 def show_failures():
     """Say once more, below all else, what failed: Snakemake's own messages fill the screen with lists of files."""
-    for failure in failures(Path("logs"), STARTED):
+    for failure in failures(Path(placed("logs")), STARTED):
         print(f"offnote: {failure}")

@@ -10,9 +10,14 @@ def clip_rows(dataset):
 
 def recordings_of(known, machine):
     """Return the recordings of a machine. Whether one was changed is told by :func:`fingerprint_of`, not by its age."""
-    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
-    files = recordings.files(machine)
-    return files if recordings.are_made else [ancient(file) for file in files]
+    run = CACHED[known["dataset"], known["key"]][machine]
+    recordings, files = run.recordings, run.recordings.files(machine)
+    if recordings.are_made:
+        return files
+    if recordings.objects is None:
+        return [local(ancient(file)) for file in files]
+    folder = run.settings.dataset.path
+    return [ancient(storage.s3(f"{folder}/{Path(file).relative_to(recordings.root).as_posix()}")) for file in files]
 
 
 @cache
@@ -30,12 +35,13 @@ def fingerprint_of(known, machine):
 def features_job(known, machine):
     """Return what the features of a machine are made from; labels stay behind."""
     recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    place = placed if recordings.are_made else str
     return {
         "machine": str(machine),
-        "root": str(recordings.root),
+        "root": place(recordings.root),
         "clips": [clip.unlabelled_row for clip in recordings.clips[machine]],
         "elsewhere": (
-            {clip.path: recordings.elsewhere[clip.path] for clip in recordings.clips[machine]}
+            {clip.path: place(recordings.elsewhere[clip.path]) for clip in recordings.clips[machine]}
             if recordings.elsewhere
             else {}
         ),
@@ -53,25 +59,26 @@ def train_job(known, scope):
     return {
         "scope": str(scope),
         "trial": int(known["trial"]),
-        "caches": training_caches(known, scope),
+        "caches": [placed(cache) for cache in training_caches(known, scope)],
     }
+
+
+def model_of(known, machine):
+    """Return the folder of the model that scores a machine."""
+    scope = RUNS[known["run"]].scope_of(machine)
+    return MODEL.format(run=known["run"], trial=known["trial"], **scope._asdict())
 
 
 def score_job(known, machine):
     """Return the cache and the model of a machine's scores."""
-    run = RUNS[known["run"]]
-    model = MODEL.format(run=known["run"], trial=known["trial"], **run.scope_of(machine)._asdict())
-    return {"machine": str(machine), "cache": cache_of(run, machine), "model": model}
+    cache, model = cache_of(RUNS[known["run"]], machine), model_of(known, machine)
+    return {"machine": str(machine), "cache": placed(cache), "model": placed(model)}
 
 
 def score_inputs(known, machine):
     """Return the files of :func:`score_job`."""
-    job = score_job(known, machine)
-    return [
-        job["cache"],
-        f"{job['model']}/model.safetensors",
-        f"{job['model']}/model.json",
-    ]
+    model = model_of(known, machine)
+    return [cache_of(RUNS[known["run"]], machine), f"{model}/model.safetensors", f"{model}/model.json"]
 
 
 def scores_of_machines(run, machines):
@@ -91,22 +98,37 @@ def evaluate_jobs(wildcards):
     return scores_of_machines(RUNS[wildcards.run], RUNS[wildcards.run].machines)
 
 
-def figures_job(known, machine):
-    """Return what the figures of a machine are drawn from: of its test clips labels and all."""
-    run = RUNS[known["run"]]
-    model = [MODEL.format(run=known["run"], trial=trial, **run.scope_of(machine)._asdict()) for trial in run.trials]
-    return {
-        **machine._asdict(),
-        "scores": [f"{stem}.csv" for stem in scores_of(run, machine)],
-        "losses": [f"{folder}/loss.csv" for folder in model],
-        "clips": [clip.row for clip in run.recordings.clips[machine] if clip.split == "test"],
-    }
+def placed_machines(machines):
+    """Return :func:`scores_of_machines` with the places where a job finds the files."""
+    return [machine | {"scores": [placed(path) for path in machine["scores"]]} for machine in machines]
 
 
 def figures_inputs(known, machine):
-    """Return the files of :func:`figures_job`, and what stands beside the scores."""
-    job = figures_job(known, machine)
-    return [*job["scores"], *(f"{path.removesuffix('.csv')}.json" for path in job["scores"]), *job["losses"]]
+    """Return the files that the figures of a machine are drawn from, by what they tell."""
+    run = RUNS[known["run"]]
+    stems = scores_of(run, machine)
+    models = [MODEL.format(run=known["run"], trial=trial, **run.scope_of(machine)._asdict()) for trial in run.trials]
+    return {
+        "scores": [f"{stem}.csv" for stem in stems],
+        "descriptions": [f"{stem}.json" for stem in stems],
+        "losses": [f"{folder}/loss.csv" for folder in models],
+    }
+
+
+def figures_files(known, machine):
+    """Return the files of :func:`figures_inputs`."""
+    return [path for paths in figures_inputs(known, machine).values() for path in paths]
+
+
+def figures_job(known, machine):
+    """Return what the figures of a machine are drawn from: of its test clips labels and all."""
+    files = figures_inputs(known, machine)
+    return {
+        **machine._asdict(),
+        "scores": [placed(path) for path in files["scores"]],
+        "losses": [placed(path) for path in files["losses"]],
+        "clips": [clip.row for clip in RUNS[known["run"]].recordings.clips[machine] if clip.split == "test"],
+    }
 
 
 def manifest_inputs(wildcards):
@@ -140,6 +162,16 @@ def scored_run(run, machines):
         "clips": CLIPS.format(dataset=run.settings.dataset.name),
         "models": models_of(run, machines),
         "caches": [cache_of(run, machine) for machine in sent],
+    }
+
+
+def placed_run(scored):
+    """Return :func:`scored_run` with the places where a job finds the files."""
+    return scored | {
+        "machines": placed_machines(scored["machines"]),
+        "clips": placed(scored["clips"]),
+        "models": [placed(folder) for folder in scored["models"]],
+        "caches": [placed(cache) for cache in scored["caches"]],
     }
 
 
@@ -193,7 +225,7 @@ def benchmarks_of(runs):
             # Where a job does one machine only, a single batch stands for all, and knows none.
             paths = [batch.one(pattern) for batch in batches] or [path for batch in each for path in batch.all(pattern)]
             filled = [path.replace("{trial}", str(trial)) for path in paths for trial in run.trials]
-            files[stage] = list(dict.fromkeys([*files.get(stage, []), *filled]))
+            files[stage] = list(dict.fromkeys([*files.get(stage, []), *map(placed, filled)]))
     return files
 
 

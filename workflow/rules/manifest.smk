@@ -18,6 +18,7 @@ rule manifest:
     params:
         settings=lambda wildcards: RUNS[wildcards.run].settings.model_dump(),
         stages={stage: code_of(stage) for stage in ("features", "train", "score", "evaluate")},
+        root=placed("."),
         code=code_of("manifest"),
     message:
         "Write down what the run {wildcards.run} was made from"

@@ -9,14 +9,15 @@ localrules:
 
 rule retrieve:
     input:
-        [f"{RETRIEVED}/{archive.listed}" for archive in ARCHIVES.values()],
+        [local(f"{RETRIEVED}/{archive.listed}") for archive in ARCHIVES.values()],
     message:
         "All recordings are there"
 
 
 rule retrieve_archive:
     output:
-        f"{RETRIEVED}/archives/{{archive}}.tsv",
+        # Never in a storage: it stands for recordings beside it, which Snakemake knows nothing of.
+        local(f"{RETRIEVED}/archives/{{archive}}.tsv"),
     log:
         "logs/retrieve/{archive}.log",
     benchmark:

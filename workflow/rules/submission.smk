@@ -24,7 +24,7 @@ rule official:
     resources:
         **asks(mem_mb=1000, runtime=30),
     params:
-        run=lambda wildcards: judged_run(RUNS[wildcards.run]),
+        run=lambda wildcards: placed_run(judged_run(RUNS[wildcards.run])),
         code=code_of("official"),
     message:
         "Judge the run {wildcards.run} as the challenge does"
@@ -37,7 +37,7 @@ if SENT:
     rule submission:
         input:
             **submission_inputs(SENT.systems),
-            reports=SENT.reports,
+            reports=list(map(local, SENT.reports)),
         output:
             # What is marked stays until the job replaces it, and comes back where the job fails: the last good
             # submission is not lost. Then the check is missing, by which Snakemake knows that the job is to do again.
@@ -52,7 +52,7 @@ if SENT:
         resources:
             **asks(mem_mb=2000, runtime=30),
         params:
-            systems=[scored_run(run, run.machines) for run in SENT.systems],
+            systems=[placed_run(scored_run(run, run.machines)) for run in SENT.systems],
             first=settings_told(SHARED),
             code=code_of("submission"),
         message:
@@ -66,7 +66,7 @@ if REHEARSALS:
     rule rehearse:
         input:
             scored=rehearsal_inputs(SENT.systems),
-            reports=SENT.reports,
+            reports=list(map(local, SENT.reports)),
         output:
             summary=f"{REHEARSAL.format(run=SHARED.run)}/rehearsal.md",
         log:
@@ -78,7 +78,7 @@ if REHEARSALS:
         resources:
             **asks(mem_mb=2000, runtime=30),
         params:
-            systems=[rehearsed_run(run) for run in SENT.systems],
+            systems=[[placed_run(scored) for scored in rehearsed_run(run)] for run in SENT.systems],
             first=settings_told(SHARED),
             benchmarks=benchmarks_of(list(REHEARSALS.values())),
             played=clips_played(REHEARSALS[SENT.systems[0].settings.run]),

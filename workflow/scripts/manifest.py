@@ -21,6 +21,7 @@ with job_log(snakemake.log[0], f"manifest {snakemake.wildcards.run}"):
         scores=[Path(path) for path in snakemake.input.scores],
         tables=[Path(path) for path in snakemake.input.tables],
         stages=snakemake.params.stages,
+        root=Path(snakemake.params.root),
         config=Path(snakemake.output.config),
         manifest=Path(snakemake.output.manifest),
     )

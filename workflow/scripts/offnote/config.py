@@ -100,7 +100,8 @@ class Dataset(Section):
     name: FreeName = Field("demo", description="Names the dataset in `results/cache`; two datasets need two names.")
     path: Annotated[str, Field(min_length=1)] | None = Field(
         None,
-        description="A folder of recordings in a known layout, or a sample sheet (`.tsv`). Empty: the demo set.",
+        description="A folder of recordings in a known layout, here or on S3 (`s3://bucket/folder`), or a sample sheet "
+        "(`.tsv`). Empty: the demo set.",
     )
     layout: str = Field(
         "auto",

@@ -8,6 +8,7 @@ split comes from.
 from __future__ import annotations
 
 import os
+import posixpath
 import re
 import shlex
 import unicodedata
@@ -205,6 +206,28 @@ def find_recordings(folder: Path) -> list[str]:
     for path in found:
         refuse_unusable(folder, path)
     return found
+
+
+def choose_recordings(paths: Iterable[str]) -> list[str]:
+    """Choose the audio files among the paths of a storage, in name order, as :func:`find_recordings` does of a folder.
+
+    Raises
+    ------
+    InputError
+        One has a name that cannot stand in a table, or be the path of a file below a folder.
+
+    Examples
+    --------
+    >>> choose_recordings(["fan/test/b.wav", "fan/test/a.WAV", "fan/readme.md", "fan/.trash/c.wav"])
+    ['fan/test/a.WAV', 'fan/test/b.wav']
+    """
+    suffixes = tuple(AUDIO_SUFFIXES)
+    found = sorted(path for path in paths if path.lower().endswith(suffixes))
+    for path in found:
+        refuse_unusable(Path(), path)
+        if path != posixpath.normpath(path) or path.startswith(("/", "../")):
+            raise InputError(f"dataset.path: {path!r} cannot be the path of a recording; rename it")
+    return [path for path in found if "/." not in f"/{path}"]
 
 
 def _recordings_below(folder: Path, prefix: str, above: Sequence[tuple[int, int]]) -> Iterator[str]:

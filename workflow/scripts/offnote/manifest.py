@@ -24,6 +24,7 @@ def write_manifest(
     scores: Sequence[Path],
     tables: Sequence[Path],
     stages: Mapping[str, str],
+    root: Path,
     config: Path,
     manifest: Path,
 ) -> None:
@@ -42,6 +43,8 @@ def write_manifest(
         The run's files. The JSON files among models and scores tell the device that made their neighbours.
     stages
         Hash of the code behind each stage.
+    root
+        The folder that the manifest's paths are relative to; files elsewhere keep theirs.
     config, manifest
         What to write: YAML and JSON.
     """
@@ -55,12 +58,16 @@ def write_manifest(
         "code": dict(stages),
         "config": stated,
         "devices": _devices([*models, *scores]),
-        "seeds": {str(path.parent): _seed(_read(path)) for path in models if path.name == "model.json"},
-        "inputs": {str(path): _inputs(path) for path in caches},
-        "sha256": {str(path): sha256_of(path) for path in [clips, *models, *scores, *tables]},
+        "seeds": {_name(path.parent, root): _seed(_read(path)) for path in models if path.name == "model.json"},
+        "inputs": {_name(path, root): _inputs(path) for path in caches},
+        "sha256": {_name(path, root): sha256_of(path) for path in [clips, *models, *scores, *tables]},
     }
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _name(path: Path, root: Path) -> str:
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from offnote import cache, datasets, rehearsal, synthesis, synthetic_challenge
 from offnote.challenge import Challenge, load_challenge
@@ -29,7 +29,23 @@ FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h
 CHECKPOINTS = "results/cache/checkpoints"
 ALL = "all"
 DEMO_FOLDER = "results/cache/demo"
+STORAGES = ("s3://",)
 CLOCKS_APART_SECONDS = 5.0
+
+
+class Listing(NamedTuple):
+    """What lies below a folder of a storage, such as S3.
+
+    Attributes
+    ----------
+    root
+        Where jobs find their copies of what they need of it.
+    objects
+        Path relative to the folder, to what changes when the object is replaced: its size and its tag.
+    """
+
+    root: Path
+    objects: Mapping[str, tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +64,8 @@ class Recordings:
         The files of clips whose paths are not below `root`, by these paths.
     are_made
         Whether the workflow makes the recordings itself: those of the demo set.
+    objects
+        Where the recordings are in a storage, what :class:`Listing` tells of them.
     """
 
     root: Path
@@ -55,6 +73,7 @@ class Recordings:
     caches: Mapping[Machine, Path]
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     are_made: bool = False
+    objects: Mapping[str, tuple[int, str]] | None = None
 
     def files(self, machine: Machine) -> list[str]:
         """Return the recordings of a machine, each once, however many of its stretches are clips."""
@@ -69,7 +88,12 @@ class Recordings:
         InputError
             A recording is not there, or dated in the future.
         """
-        return digest([[path, *_size_and_date(path)] for path in self.files(machine)])
+        return digest([[path, *self._state_of(path)] for path in self.files(machine)])
+
+    def _state_of(self, path: str) -> tuple[int, int | str]:
+        if self.objects is None:
+            return _size_and_date(path)
+        return self.objects[Path(path).relative_to(self.root).as_posix()]
 
 
 @dataclass(frozen=True)
@@ -212,13 +236,15 @@ class Batch:
         return lambda wildcards: [path for paths in listed(wildcards) for path in paths]
 
 
-def plan(config: Mapping[str, Any]) -> dict[str, Run]:
+def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | None = None) -> dict[str, Run]:
     """Plan the runs that a configuration asks for.
 
     Parameters
     ----------
     config
         As for :func:`offnote.config.resolve`.
+    list_storage
+        Lists the recordings below a folder of a storage; None where none can be listed.
 
     Returns
     -------
@@ -238,7 +264,7 @@ def plan(config: Mapping[str, Any]) -> dict[str, Run]:
         parts = [run_settings.dataset.model_dump(exclude={"machines"}), run_settings.model_dump(include={"features"})]
         dataset = canonical_json(parts)
         if dataset not in found:
-            found[dataset] = _find(run_settings)
+            found[dataset] = _find(run_settings, list_storage)
         runs[name] = Run(run_settings, found[dataset])
         _check(runs[name])
     return runs
@@ -456,16 +482,31 @@ def _feature_settings(settings: Settings) -> dict[str, Any]:
     return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
 
 
-def _find(settings: Settings) -> Recordings:
+def _find(settings: Settings, list_storage: Callable[[str], Listing] | None) -> Recordings:
     dataset = settings.dataset
     if dataset.features is not None:
         return _find_caches(Path(dataset.features).expanduser(), settings)
     if dataset.path is None:
         root = Path(demo_folder(settings.demo))
         return Recordings(root, _by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
+    if dataset.path.startswith(STORAGES):
+        return _find_stored(dataset.path, dataset.layout, list_storage)
     path = Path(dataset.path).expanduser()
     clips = datasets.load_clips(path, dataset.layout)
     return Recordings(path if path.is_dir() else path.parent, _by_machine(clips), {})
+
+
+def _find_stored(folder: str, layout: str, list_storage: Callable[[str], Listing] | None) -> Recordings:
+    if list_storage is None:
+        raise InputError(f"dataset.path: {folder} can be read by snakemake only; name a folder of this computer")
+    if folder.endswith(".tsv"):
+        raise InputError(f"dataset.path: {folder}: a sheet can only list recordings of this computer; name a folder")
+    root, objects = list_storage(folder)
+    paths = datasets.choose_recordings(objects)
+    if not paths:
+        suffixes = ", ".join(sorted(datasets.AUDIO_SUFFIXES))
+        raise InputError(f"dataset.path: {folder} holds no recordings ({suffixes}); name a folder above them")
+    return Recordings(root, _by_machine(datasets.parse_paths(root, paths, layout)), {}, objects=objects)
 
 
 def _demo_clips(root: Path, demo: Demo) -> list[Clip]:
