@@ -258,7 +258,34 @@ def test_validation_loss_is_the_mean_error_in_evaluation_mode(tmp_path: Path) ->
 def test_one_long_recording_beside_short_ones_is_neither_held_out_whole_nor_left_out(short: int) -> None:
     entries = [Entry("hour.wav", "train", "", 10.0 * k, 10.0 * k + 10) for k in range(360)]
     entries += [Entry(f"{k}.wav", "train", "", 0.0, 10.0) for k in range(short)]
-    assert all(len(held_out(entries, 0.1, seed)) == 36 for seed in range(20))
+    for seed in range(20):
+        chosen = held_out(entries, 0.1, seed)
+        assert len(chosen) == round(0.1 * len(entries))
+        assert sum(index < 360 for index in chosen) == 36
+
+
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=30), st.floats(0.01, 0.9), st.integers(0, 9))
+def test_about_the_share_asked_for_is_held_out_however_long_the_recordings_are(
+    lengths: list[int], fraction: float, seed: int
+) -> None:
+    entries = [
+        Entry(f"{number}.wav", "train", "", 1.0 * place, 1.0 * place + 1)
+        for number, length in enumerate(lengths)
+        for place in range(length)
+    ]
+    total, chosen = len(entries), held_out(entries, fraction, seed)
+    wanted = min(max(1, round(fraction * total)), total - 1)
+    assert bool(chosen) == (total > 1)
+    assert len(chosen) < total
+    longest = min(2 * wanted, total // 2)
+    short = [length for length in lengths if length <= longest]
+    if total > 1:
+        # Whole recordings come no nearer than half of the longest, or than the last one that has to stay.
+        assert abs(len(chosen) - wanted) <= max(short, default=0) + 1
+    for number, length in enumerate(lengths):
+        places = [int(entries[index].start or 0) for index in chosen if entries[index].path == f"{number}.wav"]
+        assert places == list(range(min(places, default=0), min(places, default=0) + len(places)))
+        assert len(places) in (0, length) or length > longest
 
 
 def test_the_loss_falls_and_validation_is_nan_without_held_out_clips(tmp_path: Path) -> None:

@@ -30,18 +30,18 @@ ClipReference = tuple[int, int]
 def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
     """Choose the training clips of a machine that the fit does not see.
 
-    Whole recordings are held out, so that overlapping slices of one are never on both sides. Where recordings are too
-    few for that, as with three hours cut into slices and a tenth to hold out, or one is much longer than all others, a
-    stretch of each is held out instead: neighbouring slices, from a place drawn at random; only slices at its two ends
-    may overlap the others.
+    Whole recordings are held out, so that overlapping slices of one are never on both sides. Of one so long that half
+    of it would be too much, as an hour cut into slices beside some of ten seconds, or that it is most of all, a stretch
+    is held out instead: neighbouring slices, from a place drawn at random; only slices at its two ends may overlap the
+    others. Long and short recordings are held out by their shares.
 
     Parameters
     ----------
     entries : sequence of Entry
         The machine's clips, slices in the order of time; only those of split ``train`` can be chosen.
     fraction : float
-        Share to hold out, rounded to whole recordings or slices: at least one, if there are two and `fraction` is not
-        0; never all.
+        Share of the clips to hold out, as near as whole recordings come to it: at least one clip, if there are two and
+        `fraction` is not 0; never all.
     seed : int
         The same seed chooses the same clips.
 
@@ -62,25 +62,43 @@ def held_out(entries: Sequence[Entry], fraction: float, seed: int) -> list[int]:
         if entry.split == "train":
             recordings.setdefault(entry.path, []).append(index)
     units = list(recordings.values())
+    total = sum(map(len, units))
+    wanted = 0 if fraction == 0 else min(max(1, round(fraction * total)), max(0, total - 1))
+    if wanted == 0:
+        return []
     generator = torch.Generator().manual_seed(seed)
-    longest = max(map(len, units), default=0)
-    # Half of a recording would be more than is to be held out.
-    if longest > 1 and longest / 2 >= fraction * sum(map(len, units)):
-        return sorted(index for unit in units for index in _stretch(unit, fraction, generator))
-    order = torch.randperm(len(units), generator=generator).tolist()
-    chosen = order[: _share(fraction, len(units))]
-    return sorted(index for unit in chosen for index in units[unit])
+    # Half of a long one would be more than is to be held out, or all of it most of what there is.
+    longest = min(2 * wanted, total // 2)
+    long, short = ([u for u in units if len(u) > longest], [u for u in units if len(u) <= longest])
+    of_long = round(wanted * sum(map(len, long)) / total)
+    most = total - 1 - of_long
+    return sorted(_stretches(long, of_long, generator) + _whole(short, wanted - of_long, most, generator))
 
 
-def _stretch(indices: Sequence[int], fraction: float, generator: torch.Generator) -> Sequence[int]:
-    count = _share(fraction, len(indices))
-    first = int(torch.randint(len(indices) - count + 1, (1,), generator=generator))
-    return indices[first : first + count]
+def _stretches(units: Sequence[Sequence[int]], wanted: int, generator: torch.Generator) -> list[int]:
+    """Choose so many clips, of each recording its share, side by side."""
+    if wanted == 0:
+        return []
+    shares = [wanted * len(unit) // sum(map(len, units)) for unit in units]
+    if left := wanted - sum(shares):
+        for unit in torch.randperm(len(units), generator=generator).tolist()[:left]:
+            shares[unit] += 1
+    chosen: list[int] = []
+    for unit, share in zip(units, shares, strict=True):
+        if share:
+            first = int(torch.randint(len(unit) - share + 1, (1,), generator=generator))
+            chosen += unit[first : first + share]
+    return chosen
 
 
-def _share(fraction: float, total: int) -> int:
-    wanted = 0 if fraction == 0 else max(1, round(fraction * total))
-    return min(wanted, max(0, total - 1))
+def _whole(units: Sequence[Sequence[int]], wanted: int, most: int, generator: torch.Generator) -> list[int]:
+    """Choose recordings in a random order, each of which is wanted by half at least, and not more clips than `most`."""
+    chosen: list[int] = []
+    for place in torch.randperm(len(units), generator=generator).tolist():
+        unit = units[place]
+        if len(chosen) + len(unit) / 2 <= wanted and len(chosen) + len(unit) <= most:
+            chosen += unit
+    return chosen
 
 
 class WindowSource:
