@@ -57,6 +57,11 @@ def test_no_test_domain_is_known_before_evaluate() -> None:
         (HEADER[:-1] + "\tdomain\na.wav\tfan\tid_00\ttest\t\ttraget\n", "domain: 'traget' is none of empty, source"),
         (HEADER + "a.wav\tfan\tid_00\ttrain\tanomaly\n", "line 2: a training clip is labelled anomaly"),
         (HEADER + 2 * "a.wav\tfan\tid_00\ttrain\tnormal\n", "the clip a.wav is listed twice"),
+        (
+            f"{HEADER[:-1]}\tstart\tend\na.wav\tfan\tid_00\ttest\tnormal\t\t\na.wav\tfan\tid_00\ttest\tanomaly\t2\t4\n",
+            "a.wav is listed whole, and a stretch of it too; list its stretches alone",
+        ),
+        (f"{HEADER[:-1]}\tstart\tend\na.wav\tfan\tid_00\ttest\tnormal\t0\t1_0\n", "end: '1_0' is not a time"),
         (HEADER + "a.wav\tfan\tid_00\ttrain\tnormal\n./a.wav\tfan\tid_00\ttest\tnormal\n", "a.wav is listed twice"),
         (
             HEADER[:-1] + "\tstart\tend\n" + "a.wav\tfan\tid_00\ttrain\t\t0\t20\na.wav\tfan\tid_00\ttest\t\t10\t30\n",

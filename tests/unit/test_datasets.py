@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 from offnote import datasets
-from offnote.datasets import find_recordings, layout_names, load_clips, parse_paths
+from offnote.datasets import (
+    choose_recordings,
+    find_recordings,
+    find_unreadable,
+    layout_names,
+    load_clips,
+    parse_paths,
+)
 from offnote.errors import InputError
 
 
@@ -126,10 +133,12 @@ def test_hidden_files_and_other_files_do_not_count(tmp_path: Path) -> None:
     assert find_recordings(tmp_path) == ["a.wav", "b.FLAC"]
 
 
-@pytest.mark.parametrize("path", ["missing", "file.txt"])
-def test_a_path_that_is_nothing(tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "says"), [("missing", "there is no .*/missing; mend"), ("file.txt", "neither a folder nor a sample sheet")]
+)
+def test_a_path_that_is_nothing(tmp_path: Path, path: str, says: str) -> None:
     touch(tmp_path, "file.txt")
-    with pytest.raises(InputError, match="neither a folder nor a sample sheet"):
+    with pytest.raises(InputError, match=says):
         load_clips(tmp_path / path)
 
 
@@ -252,3 +261,26 @@ def test_a_mistake_in_a_layout_is_named_with_its_file(
         datasets.load_layout("mine")
     assert str(caught.value).startswith(f"{tmp_path}/mine.yaml: ")
     assert sentence in str(caught.value)
+
+
+def test_a_recording_in_two_formats_is_refused(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        "fan/id_00/normal/1.wav",
+        "fan/id_00/normal/2.wav",
+        "fan/id_00/normal/2.flac",
+        "fan/id_00/abnormal/1.wav",
+    )
+    says = "fan/id_00/normal/2.flac and fan/id_00/normal/2.wav are one recording in two formats"
+    with pytest.raises(InputError, match=says):
+        find_recordings(tmp_path)
+    with pytest.raises(InputError, match=r"a\.WAV and a\.flac are one recording"):
+        choose_recordings(["a.flac", "a.WAV", "b.wav"])
+
+
+def test_a_folder_of_other_formats_says_so(tmp_path: Path) -> None:
+    touch(tmp_path, "1.mp3", "b/2.m4a", ".git/3.mp3", "b/._4.mp3")
+    (tmp_path / "folder.mp3").mkdir()
+    assert find_unreadable(tmp_path) == ["1.mp3", "b/2.m4a"]
+    with pytest.raises(InputError, match=r"not read here: 1\.mp3 and 1 more; convert to WAV or FLAC"):
+        find_recordings(tmp_path)

@@ -296,3 +296,9 @@ def test_what_a_storage_cannot_give_is_said(objects: dict[str, tuple[int, str]],
 def test_a_storage_is_read_by_snakemake_only() -> None:
     with pytest.raises(InputError, match="can be read by snakemake only"):
         plan({"dataset": {"name": "plant", "path": "s3://sounds/plant"}})
+
+
+def test_quantiles_that_would_be_one_column_are_refused(tmp_path: Path) -> None:
+    dataset = sheet(tmp_path, *ROWS)
+    with pytest.raises(InputError, match=r"scores\.quantiles: one stands there twice"):
+        plan({"dataset": dataset, "scores": {"quantiles": [0.9, 0.9000000000001]}})

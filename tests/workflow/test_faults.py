@@ -157,6 +157,29 @@ def test_excluded_clips_are_listed_counted_and_never_scored(broken: Workflow, we
         assert all(float(row["mean"]) > 0 for row in scored)
 
 
+def test_clips_that_caches_made_elsewhere_exclude_are_excluded_here(
+    broken: Workflow, went_on: str, workflow: Workflow
+) -> None:
+    assert went_on
+    [folder] = (broken.folder / "results/cache/features/broken").iterdir()
+    dataset = {"name": "elsewhere", "features": str(folder), "path": str(broken.folder / "sheet.tsv")}
+    config = SETTINGS | {"run": "broken", "dataset": dataset | {"broken_clips": "exclude"}}
+    workflow.finish(config)
+    for table in ("excluded.csv", "machines.csv", "clips.csv"):
+        assert workflow.files(f"broken/tables/{table}") == broken.files(f"broken/tables/{table}")
+    done = workflow.run(SETTINGS | {"run": "stopped", "dataset": dataset})
+    assert done.returncode == 1
+    assert "set dataset.broken_clips: exclude" in done.stdout + done.stderr
+    # A row that a cache says nothing of is not passed over.
+    text = (broken.folder / "sheet.tsv").read_text(encoding="utf-8")
+    (workflow.folder / "sheet.tsv").write_text(f"{text}recordings/more.wav\trotor\tnone\ttest\tnormal\n")
+    done = workflow.run(SETTINGS | {"dataset": dataset | {"path": str(workflow.folder / "sheet.tsv")}})
+    assert done.returncode == 1
+    assert "lists the clip recordings/more.wav of rotor/none, which the cache of this machine does not hold" in (
+        done.stdout + done.stderr
+    )
+
+
 def test_a_machine_without_a_usable_clip_gets_a_status_and_holds_up_no_other(workflow: Workflow) -> None:
     record(workflow, ["none", "untrained", "nothing"])
     for broken in ("untrained/train/*", "nothing/*/*"):

@@ -118,7 +118,9 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
         last = file.frames if last is None else last
         if not 0 <= first < last <= file.frames:
             raise BrokenClipError(
-                path, f"it has {file.frames} samples, and the samples {first} to {last} were asked for"
+                path,
+                f"it is {file.frames / file.samplerate:.6g} s long, and {first / file.samplerate:.6g} to "
+                f"{last / file.samplerate:.6g} s of it were asked for; mend start and end of this clip",
             )
         if file.samplerate != audio.sample_rate and audio.other_rates == "refuse":
             raise BrokenClipError(

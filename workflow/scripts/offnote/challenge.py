@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from offnote.clips import Machine
+from offnote.clips import NUMBER, Machine
 from offnote.config import NAME_PATTERN, read_file
 from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
@@ -33,9 +33,6 @@ FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 MACHINE_ID_PATTERN = r"[a-z]+_\d{2}"
-
-# What every program reads as a number; Python's float() takes 1_000 and digits of other scripts too.
-NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 DECISION_MEASURES = frozenset({"precision", "recall", "f1_score"})
 """What needs decisions; the other measures need scores."""

@@ -102,7 +102,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from offnote.sheet import find_unreadable, write_sheet
+    from offnote.datasets import find_unreadable
+    from offnote.sheet import write_sheet
 
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder")

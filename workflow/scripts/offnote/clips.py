@@ -25,6 +25,10 @@ LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly
 REQUIRED = ("path", "machine_type", "machine_id", "split")
 
 
+# What every program reads as a number; Python's float() takes 1_000 and digits of other scripts too.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
 class Machine(NamedTuple):
     """A machine, or a scope: a machine type and ID, either of which may be `all` in a scope."""
 
@@ -184,9 +188,9 @@ def write_clips(path: Path, clips: Iterable[Clip]) -> None:
 
 
 def check_unique(clips: Iterable[Clip], source: str) -> None:
-    """Refuse a clip of a machine that is listed twice, and stretches of its recording that overlap across two splits.
+    """Refuse a clip of a machine that is listed twice, whole or in part, and stretches that overlap across two splits.
 
-    The one would count twice in training or in a table, the other would test on what was trained on.
+    The ones would count twice in training or in a table, the others would test on what was trained on.
 
     Raises
     ------
@@ -199,6 +203,8 @@ def check_unique(clips: Iterable[Clip], source: str) -> None:
     for (_, path), stretches in recordings.items():
         if len({(clip.start, clip.end) for clip in stretches}) < len(stretches):
             raise InputError(f"{source}: the clip {path} is listed twice; keep one of the rows")
+        if len(stretches) > 1 and any(clip.start is None for clip in stretches):
+            raise InputError(f"{source}: {path} is listed whole, and a stretch of it too; list its stretches alone")
         _refuse_overlap(stretches, f"{source}: {path}")
 
 
@@ -285,10 +291,7 @@ def _check_choice(where: str, value: str, choices: Sequence[str], hint: str = ""
 def _seconds(where: str, column: str, text: str) -> float | None:
     if not text:
         return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
+    seconds = float(text) if NUMBER.fullmatch(text) else -1.0
     if not 0.0 <= seconds < float("inf"):
         raise InputError(f"{where}, {column}: {text!r} is not a time in seconds")
     return seconds

@@ -25,6 +25,8 @@ from offnote.errors import InputError
 
 LAYOUTS = ROOT / "config" / "datasets"
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
+OTHER_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp3", ".mp4", ".opus", ".wma"})
+"""Of sound files that are not read here."""
 
 
 Splitting = Literal["given", "first_normals"]
@@ -138,6 +140,8 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
     if path.is_dir():
         return parse_paths(path, find_recordings(path), layout)
     if path.suffix != ".tsv" or not path.is_file():
+        if not path.exists():
+            raise InputError(f"dataset.path: there is no {path}; mend the path, or mount its disk")
         raise InputError(f"dataset.path: {path} is neither a folder nor a sample sheet (.tsv)")
     clips = read_clips(path)
     _check_one_machine(path, clips)
@@ -202,10 +206,42 @@ def find_recordings(folder: Path) -> list[str]:
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it away") from error
     if not found:
-        raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder")
+        others = find_unreadable(folder)
+        hint = f"; of formats that are not read here: {_first_of(others)}; convert to WAV or FLAC" if others else ""
+        raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder{hint}")
     for path in found:
         refuse_unusable(folder, path)
+    _refuse_two_formats(found)
     return found
+
+
+def find_unreadable(folder: Path) -> list[str]:
+    """List the sound files below `folder` of formats that are not read here, relative to it; hidden ones do not count.
+
+    Examples
+    --------
+    >>> find_unreadable(Path("no such folder"))
+    []
+    """
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.suffix.lower() in OTHER_SUFFIXES)
+    return sorted(
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") for part in path.parts) and (folder / path).is_file()
+    )
+
+
+def _first_of(paths: Sequence[str]) -> str:
+    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
+
+
+def _refuse_two_formats(paths: Iterable[str]) -> None:
+    """Refuse one recording in two formats: a clip would be on both sides, of training and of testing."""
+    seen: dict[str, str] = {}
+    for path in paths:
+        other = seen.setdefault(posixpath.splitext(path)[0], path)
+        if other != path:
+            raise InputError(f"{other} and {path} are one recording in two formats; move one of them elsewhere")
 
 
 def choose_recordings(paths: Iterable[str]) -> list[str]:
@@ -227,7 +263,9 @@ def choose_recordings(paths: Iterable[str]) -> list[str]:
         refuse_unusable(Path(), path)
         if path != posixpath.normpath(path) or path.startswith(("/", "../")):
             raise InputError(f"dataset.path: {path!r} cannot be the path of a recording; rename it")
-    return [path for path in found if "/." not in f"/{path}"]
+    chosen = [path for path in found if "/." not in f"/{path}"]
+    _refuse_two_formats(chosen)
+    return chosen
 
 
 def _recordings_below(folder: Path, prefix: str, above: Sequence[tuple[int, int]]) -> Iterator[str]:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 from offnote.challenge import (
-    NUMBER,
     Challenge,
     Mistake,
     Package,
@@ -31,7 +30,7 @@ from offnote.challenge import (
     scan_rows,
     years,
 )
-from offnote.clips import read_clips
+from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings
 from offnote.errors import InputError
 from offnote.meta import meta_mistakes, package_of, read_meta

@@ -523,7 +523,11 @@ def _find_caches(folder: Path, settings: Settings) -> Recordings:
         raise InputError(f"dataset.features: {folder} holds no caches <machine_type>/<machine_id>.h5")
     clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path, settings)]
     if dataset.path is not None:
-        clips = _with_labels(clips, read_clips(Path(dataset.path).expanduser()), dataset.path)
+        sheet = read_clips(Path(dataset.path).expanduser())
+        clips = _with_labels(clips, sheet, dataset.path)
+        # A gate may have left nothing of a recording.
+        if settings.gate.level is None:
+            _refuse_uncached(sheet, clips, dataset.path)
     return Recordings(folder, _by_machine(clips), caches)
 
 
@@ -536,7 +540,7 @@ def _cached_clips(machine: Machine, path: Path, settings: Settings) -> list[Clip
             raise InputError(f"{path}: has {cached.n_mels} mel bands; set features.n_mels: {cached.n_mels}")
         return [
             Clip(entry.path, *machine, split=entry.split, start=entry.start, end=entry.end, domain=entry.domain)
-            for entry in cached.entries
+            for entry in (*cached.entries, *(clip.entry for clip in cached.excluded))
         ]
 
 
@@ -551,6 +555,20 @@ def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> lis
             raise InputError(f"{name}: has no {clip.split} row for the cached clip {clip.path} of {clip.machine}")
         labelled.append(Clip(**{**_fields(row), "start": clip.start, "end": clip.end}))
     return labelled
+
+
+def _refuse_uncached(sheet: Iterable[Clip], cached: Iterable[Clip], name: str) -> None:
+    """Refuse rows that would be lost: of a machine that has a cache, but not in it."""
+    machines, held = set(), set()
+    for clip in cached:
+        machines.add(clip.machine)
+        held |= {(clip.machine, clip.path, clip.start, clip.end), (clip.machine, clip.path, None, None)}
+    for row in sheet:
+        if row.machine in machines and (row.machine, row.path, row.start, row.end) not in held:
+            raise InputError(
+                f"{name}: lists the clip {row.path} of {row.machine}, which the cache of this machine does not hold; "
+                "make the cache anew, or take the row out"
+            )
 
 
 def _fields(clip: Clip) -> dict[str, Any]:
@@ -634,6 +652,8 @@ def _check(run: Run) -> None:
     if patterns and not run.machines:
         raise InputError(f"dataset.machines: {', '.join(patterns)} leave no machine; take out what starts with '!'")
     statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
+    if len(set(statistics)) < len(statistics):
+        raise InputError("scores.quantiles: one stands there twice; each is a column of the score files")
     distance = run.settings.model.distance
     if distance == "mahalanobis_of_mean":
         statistics = ["mean"]

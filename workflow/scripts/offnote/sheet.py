@@ -18,9 +18,6 @@ from offnote.config import RESERVED_NAMES
 from offnote.datasets import find_recordings, refuse_unusable
 from offnote.errors import InputError
 
-OTHER_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp3", ".mp4", ".opus", ".wma"})
-"""Of sound files that are not read here."""
-
 NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact", "nominal"})
 ANOMALY_WORDS = frozenset(
     {"abnormal", "anomaly", "anomalies", "anomalous", "fault", "faults", "faulty", "defect", "defects", "defective"}
@@ -93,12 +90,6 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
         refuse_unusable(sheet.absolute().parent, clip.path)
     write_clips(sheet, sorted(moved, key=lambda clip: clip.order))
     return moved
-
-
-def find_unreadable(folder: Path) -> list[str]:
-    """List the sound files below `folder` of formats that are not read here, relative to it."""
-    found = (path for path in folder.rglob("*") if path.suffix.lower() in OTHER_SUFFIXES)
-    return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
 def guess_clips(folder: Path) -> list[Clip]:

@@ -95,8 +95,8 @@ def summary_lines(
     if undecided:
         yield ""
         needs = {
-            "conformal": "no clips were held out to choose it from. Hold some out (`training.validation`), or set "
-            "`evaluate.threshold: gamma`",
+            "conformal": "no clips were held out to choose it from. Hold some out (`training.validation`; of one clip "
+            "alone none can be: record more, or cut it by `slice.length`), or set `evaluate.threshold: gamma`",
             "gamma": "a gamma distribution needs two training clips or more, of different scores. Record more, hold "
             "fewer out (`training.validation`), or set `evaluate.threshold: conformal`",
         }
