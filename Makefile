@@ -30,7 +30,7 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 	fi || echo "Slurm cannot be installed here: as root, on Debian or Ubuntu, it can."
 	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm,lsf,sge,htcondor]"
 	pytest tests/cluster
-	pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor  # it warns at every start
+	pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor  # which warns at every start
 
 bench: $(VENV)/ready $(BENCH)/ready ## time offnote beside the usual recipe (minutes; all of it, hours: make bench OPTIONS=--full)
 	python -m benchmarks $(OPTIONS)
@@ -39,8 +39,11 @@ bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an ho
 	python -m benchmarks.schedules $(OPTIONS)
 
 test-storage: $(VENV)/ready ## run the tests with recordings and results on S3, a server on this computer (minutes)
-	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[s3,test-storage]"
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt \
+		--editable ".[s3,test-storage,kubernetes,aws-batch,google-batch]"
 	pytest tests/storage
+	pip uninstall --quiet --yes snakemake-executor-plugin-kubernetes snakemake-executor-plugin-aws-batch \
+		snakemake-executor-plugin-googlebatch  # Snakemake would load them at every start
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .

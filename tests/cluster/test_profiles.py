@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import stat
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.runs import RESULTS, SMALL
+from tests.profiles import asked_by, copy_that_tells, dry_run
 from tests.workflow.conftest import ROOT, Workflow
 
 # What a training on a GPU asks for, and a job that needs none, in the words of each engine.
@@ -23,31 +22,17 @@ WORDS = {
     "slurm": ("gpu=1", "gpu"),
 }
 
-# Tells what jobs ask for, which messages in words hide.
-TELLS = "\nfor each in workflow.rules:\n    each.message = None\n"
-
 
 @pytest.fixture(scope="module")
 def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the workflow that tells what jobs ask for."""
-    folder = tmp_path_factory.mktemp("code")
-    for name in ("workflow", "config", "envs", "profiles"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text(encoding="utf-8") + TELLS, encoding="utf-8")
-    return folder
-
-
-def dry_run(code: Path, folder: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"), "--directory", str(folder)]
-    command += ["--workflow-profile", str(profile), "--dry-run", "--quiet", "host", *options]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return copy_that_tells(tmp_path_factory.mktemp("code"))
 
 
 @pytest.mark.parametrize("engine", WORDS)
 def test_jobs_ask_for_gpus_in_the_words_of_the_engine(code: Path, tmp_path: Path, engine: str) -> None:
     done = dry_run(code, tmp_path, code / "profiles" / engine)
     assert done.returncode == 0, done.stdout + done.stderr
-    asked = dict(re.findall(r"^rule (\w+):.*?\n    resources: (.*?)\n", done.stdout, re.M | re.S))
+    asked = asked_by(done.stdout)
     wanted, word = WORDS[engine]
     for rule in ("features", "train", "score"):
         assert f", {wanted}," in asked[rule]
