@@ -389,13 +389,6 @@ def test_every_slice_takes_the_label_of_its_recording(run: Run) -> None:
     assert {row["end"] for row in tables["clips"]} == {"10.0", "20.0", "30.0"}
 
 
-def test_slices_with_rows_of_their_own_keep_their_labels(run: Run) -> None:
-    labelled = [replace(clip, label="anomaly" if k == 1 else "normal") for k, clip in enumerate(slices("a.wav", 3))]
-    sliced_run(run, [*labelled, Clip("a.wav", "fan", "id_00", "test", "")], slices("a.wav", 3))
-    labels = {row["start"]: row["label"] for row in run.evaluate()["clips"]}
-    assert labels == {"0.0": "normal", "10.0": "anomaly", "20.0": "normal"}
-
-
 def test_slices_of_a_labelled_stretch_take_its_label(run: Run) -> None:
     stretches = [
         Clip("a.wav", "fan", "id_00", "test", "normal", 0.0, 20.0),
@@ -404,13 +397,6 @@ def test_slices_of_a_labelled_stretch_take_its_label(run: Run) -> None:
     sliced_run(run, stretches, slices("a.wav", 4))
     labels = {row["start"]: row["label"] for row in run.evaluate()["clips"]}
     assert labels == {"0.0": "normal", "10.0": "normal", "20.0": "anomaly", "30.0": "anomaly"}
-
-
-def test_a_labelled_stretch_counts_more_than_its_recording(run: Run) -> None:
-    whole = Clip("a.wav", "fan", "id_00", "test", "normal")
-    sliced_run(run, [whole, replace(whole, label="anomaly", start=10.0, end=30.0)], slices("a.wav", 4))
-    labels = {row["start"]: row["label"] for row in run.evaluate()["clips"]}
-    assert labels == {"0.0": "normal", "10.0": "anomaly", "20.0": "anomaly", "30.0": "normal"}
 
 
 def test_a_slice_with_a_row_of_its_own_needs_a_score(run: Run) -> None:

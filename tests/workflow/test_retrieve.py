@@ -137,7 +137,7 @@ def test_recordings_that_are_not_there_stop_a_run_but_not_their_retrieval(workfl
     assert workflow.planned(config, *TARGET) == {"retrieve": 1, "retrieve_archive": 1}
     done = workflow.run(config)
     assert done.returncode == 1
-    assert "dataset.path: data/dcase2024 is neither a folder" in done.stdout + done.stderr
+    assert "dataset.path: there is no data/dcase2024" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

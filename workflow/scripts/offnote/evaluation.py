@@ -404,14 +404,13 @@ class _Rows:
 
 
 def _row_around(clip: Key, rows: Sequence[Clip]) -> Clip | None:
-    """Return the narrowest row that the clip lies in: that of the recording it was cut from."""
+    """Return the row that the clip lies in: that of the recording it was cut from."""
     start, end = _bounds(clip[1], clip[2])
-    around = []
     for row in rows:
         row_start, row_end = _bounds(row.start, row.end)
         if row_start <= start + TOLERANCE and end <= row_end + TOLERANCE:
-            around.append((row_end - row_start, row_start, row))
-    return min(around, key=lambda candidate: candidate[:2])[2] if around else None
+            return row
+    return None
 
 
 def _bounds(start: float | None, end: float | None) -> tuple[float, float]:
