@@ -23,7 +23,7 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
             **asks(
                 gpu=batch.sized(gpus),
                 mem_mb=batch.sized(reading_memory),
-                runtime=batch.sized(reading_minutes),
+                runtime=listening_minutes(batch),
             ),
             device=batch.of(device_of),
             require_gpu=batch.of(gpu_required),

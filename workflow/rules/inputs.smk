@@ -9,15 +9,25 @@ def clip_rows(dataset):
 
 
 def recordings_of(known, machine):
-    """Return the recordings of a machine. Whether one was changed is told by :func:`fingerprint_of`, not by its age."""
+    """Return the recordings of a machine that Snakemake makes or brings; of all others it need not know.
+
+    Whether one of those was added, changed or removed is told by :func:`fingerprint_of`. To list them here, too, would
+    have Snakemake compare each with every other file.
+    """
     run = CACHED[known["dataset"], known["key"]][machine]
     recordings, files = run.recordings, run.recordings.files(machine)
     if recordings.are_made:
         return files
     if recordings.objects is None:
-        return [local(ancient(file)) for file in files]
+        return []
     folder = run.settings.dataset.path
     return [ancient(storage.s3(f"{folder}/{Path(file).relative_to(recordings.root).as_posix()}")) for file in files]
+
+
+def megabytes_of(known, machine):
+    """Return the size of the recordings of a machine that are no input of a job, as Snakemake need not know of them."""
+    recordings = CACHED[known["dataset"], known["key"]][machine].recordings
+    return 0 if recordings.are_made or recordings.objects else recordings.size(machine) / 1e6
 
 
 @cache

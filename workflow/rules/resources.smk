@@ -47,8 +47,16 @@ def minutes(seconds, attempt):
 
 
 def reading_minutes(known, input, attempt):
-    """Return the minutes of a job that goes through its input once: features of recordings, scores of features."""
+    """Return the minutes of a job that goes through its input once."""
     return minutes(input.size_mb / MEGABYTES_PER_SECOND, attempt)
+
+
+def listening_minutes(batch):
+    """Return the minutes of a job that makes the features of recordings, whether these are its input or not."""
+    megabytes = batch.each(megabytes_of)
+    return lambda known, input, attempt: minutes(
+        (input.size_mb + sum(megabytes(known))) / MEGABYTES_PER_SECOND, attempt
+    )
 
 
 def reading_memory(known, input, attempt):
