@@ -55,6 +55,7 @@ def test_every_width_is_read_as_float(tmp_path: Path, name: str, subtype: str, e
     decoded = audio.read(path, settings())
     assert decoded.dtype == np.float32
     assert np.abs(decoded - samples).max() <= error
+    assert np.array_equal(decoded, soundfile.read(path, dtype="float32")[0])
     assert audio.info(path) == audio.Recording(RATE, 1, 5000)
 
 

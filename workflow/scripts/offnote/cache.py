@@ -49,6 +49,8 @@ from offnote.provenance import canonical_json, digest
 FORMAT = "offnote-features"
 FORMAT_VERSION = 1
 FRAMES_PER_CHUNK = 256
+# Written in one go: each call of HDF5 keeps all other threads waiting.
+FRAMES_AT_ONCE = 16 * FRAMES_PER_CHUNK
 # HDF5 1.10's way of writing: since then everything in a file but the values has a checksum of its own. Fletcher32 is
 # that of the values.
 LIBRARY_VERSIONS = ("v110", "v110")
@@ -135,7 +137,8 @@ class _Written:
 def _append(
     dataset: h5py.Dataset, clips: Iterable[CachedClip | Excluded], excluded: list[Excluded]
 ) -> Iterator[_Written]:
-    total, n_mels = dataset.shape
+    n_mels = dataset.shape[1]
+    waiting: list[Frames] = []
     for clip in clips:
         if isinstance(clip, Excluded):
             excluded.append(clip)
@@ -143,10 +146,19 @@ def _append(
         count, mels = clip.frames.shape
         if mels != n_mels or count == 0:
             raise InputError(f"{clip.entry}: {count} frames of {mels} values; it takes one or more of {n_mels}")
-        dataset.resize(total + count, axis=0)
-        dataset[total:] = clip.frames.astype(dataset.dtype, copy=False)
-        total += count
+        waiting.append(clip.frames)
+        if sum(map(len, waiting)) >= FRAMES_AT_ONCE:
+            _extend(dataset, waiting)
+            waiting = []
         yield _Written(clip.entry, clip.sha256, clip.samples, count)
+    if waiting:
+        _extend(dataset, waiting)
+
+
+def _extend(dataset: h5py.Dataset, frames: Sequence[Frames]) -> None:
+    total, added = len(dataset), np.concatenate(frames).astype(dataset.dtype, copy=False)
+    dataset.resize(total + len(added), axis=0)
+    dataset[total:] = added
 
 
 def _write_clips(group: h5py.Group, written: Sequence[_Written]) -> None:
