@@ -17,7 +17,7 @@ from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
 from offnote.config import Training, Window
-from offnote.detectors import AutoencoderDetector, fit_scope, load_detector, read_card
+from offnote.detectors import AutoencoderDetector, FitTask, fit_scope, load_detector, read_card
 from offnote.errors import InputError
 from offnote.mahalanobis import Distances, residual_covariances
 from offnote.scoring import score_machine
@@ -240,7 +240,7 @@ def test_a_loaded_detector_scores_bit_for_bit_as_the_fitted_one(
     card = read_card(fit(made, tmp_path / "model", distance))
     with cache.read(made) as opened:
         clips = detectors.NormalClips([opened], [(0, number) for number in range(15)], [])
-        fitted = AutoencoderDetector.fit(clips, card, CPU, Checkpoint(None, 0.0))
+        fitted = AutoencoderDetector.fit([FitTask(clips, card, Checkpoint(None, 0.0))], CPU)[0]
     fitted.save(tmp_path / "first")
     again = loaded(tmp_path / "first")
     assert again.score(clip, [0.5]) == fitted.score(clip, [0.5])

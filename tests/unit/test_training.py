@@ -109,7 +109,7 @@ def test_a_stretch_of_each_of_few_long_recordings_is_held_out(recordings: int) -
 
 @pytest.mark.parametrize("block_bytes", [None, 1, 150, 400, 10**9])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_every_window_comes_exactly_once_resident_or_streamed(
+def test_every_window_comes_exactly_onceresident_or_streamed(
     tmp_path: Path, block_bytes: int | None, dtype: str
 ) -> None:
     caches = [made_cache(tmp_path / "a.h5", [9, 4, 12, 5], dtype), made_cache(tmp_path / "b.h5", [7, 20], dtype)]
@@ -148,8 +148,8 @@ def test_blocks_stay_within_the_memory_they_may_use(tmp_path: Path) -> None:
 def test_features_over_the_limit_are_streamed_and_others_are_kept(tmp_path: Path) -> None:
     opened = made_cache(tmp_path / "a.h5", [50_000, 60_000])
     parts = [[(0, 0)], [(0, 1)]]
-    assert all(source._resident is None for source in window_sources([opened], parts, SIZE, CPU, memory=1))
-    assert all(source._resident is not None for source in window_sources([opened], parts, SIZE, CPU, memory=2))
+    assert all(source.resident is None for source in window_sources([opened], parts, SIZE, CPU, memory=1))
+    assert all(source.resident is not None for source in window_sources([opened], parts, SIZE, CPU, memory=2))
 
 
 @pytest.mark.parametrize(("windows", "sizes"), [(10, [4, 4, 2]), (9, [4, 5]), (8, [4, 4]), (3, [3]), (1, [1])])

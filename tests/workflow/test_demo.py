@@ -101,3 +101,15 @@ def test_a_wrong_key_is_refused_by_name(workflow: Workflow) -> None:
     assert "training.epoch: unknown key; did you mean 'epochs'?" in output
     assert "training.learning_rate: '1e-3' is text, not a number" in output
     assert "Traceback" not in output
+
+
+def test_models_trained_at_once_score_as_those_trained_by_themselves(workflow: Workflow) -> None:
+    at_once = {"training": TINY_DEMO["training"] | {"stacked": True}}
+    workflow.finish(TINY_DEMO | {"jobs": {"machines": 2}, "runs": {"by_themselves": {}, "at_once": at_once}})
+    assert "models at once" in "".join(path.read_text() for path in workflow.folder.glob("logs/train/at_once/**/*.log"))
+    for machine in MACHINES:
+        found, expected = (workflow.rows(f"{run}/scores/{machine}/trial_0.csv") for run in ("at_once", "by_themselves"))
+        assert [row["path"] for row in found] == [row["path"] for row in expected]
+        assert [float(row["mean"]) for row in found] == pytest.approx(
+            [float(row["mean"]) for row in expected], rel=1e-4
+        )

@@ -7,13 +7,13 @@ from offnote.logs import Mistakes, job_log
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
 
-scopes = ", ".join(f"{job['scope']} trial {job['trial']}" for job in snakemake.params.jobs)
+names = ", ".join(f"{job['scope']} trial {job['trial']}" for job in snakemake.params.jobs)
 
-with job_log(snakemake.log[0], f"training of {scopes}"):
+with job_log(snakemake.log[0], f"training of {names}"):
     from pathlib import Path
 
     from offnote.config import Model, Training, Window
-    from offnote.detectors import fit_scope
+    from offnote.detectors import Scope, fit_scopes
     from offnote.device import require_threads
     from offnote.plan import CHECKPOINTS
 
@@ -21,17 +21,19 @@ with job_log(snakemake.log[0], f"training of {scopes}"):
     require_threads(snakemake.params.threads, snakemake.threads)
     mistakes = Mistakes()
     checkpoints = []
-    for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True):
+    scopes = [
+        Scope(job["scope"], job["trial"], [Path(path) for path in job["caches"]], Path(output).parent)
+        for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True)
+    ]
+    training = Training(**settings["training"])
+    for together in [scopes] if training.stacked else [[scope] for scope in scopes]:
         with mistakes.gathered():
-            checkpoint = fit_scope(
-                [Path(path) for path in job["caches"]],
-                Path(output).parent,
+            checkpoints += fit_scopes(
+                together,
                 window=Window(**settings["window"]),
                 model=Model(**settings["model"]),
-                training=Training(**settings["training"]),
+                training=training,
                 seed=settings["seed"],
-                trial=job["trial"],
-                scope=job["scope"],
                 device=snakemake.resources.device,
                 require_gpu=snakemake.resources.require_gpu == "true",
                 broken_clips=snakemake.resources.broken_clips,
@@ -39,7 +41,6 @@ with job_log(snakemake.log[0], f"training of {scopes}"):
                 checkpoint_seconds=snakemake.resources.checkpoint_seconds,
                 code=snakemake.params.code,
             )
-            checkpoints.append(checkpoint)
     mistakes.report()
     # Not one by one: where the job is killed, Snakemake takes all of its models away.
     for checkpoint in checkpoints:

@@ -271,6 +271,11 @@ class Training(Section):
         "windows that are centred, at a rate that rises and then falls to nothing; docs/speed.md says what it costs in "
         "AUC.",
     )
+    stacked: bool = Field(
+        False,
+        description="Train the models of a job (`jobs.machines`) at once, as one stacked model: many small ones keep a "
+        "GPU busy that way. Each comes out as by itself, but for the rounding of its last digits.",
+    )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(
         4096.0,

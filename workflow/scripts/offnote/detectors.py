@@ -40,8 +40,19 @@ from offnote.mahalanobis import Distances, residual_covariances, residuals
 from offnote.models import Autoencoder, Centred, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
 from offnote.scores import statistics
+from offnote.stacked import fit_stacked
 from offnote.status import Status
-from offnote.training import ClipReference, History, fit, held_out, start, trainable, window_sources
+from offnote.training import (
+    ClipReference,
+    History,
+    State,
+    WindowSource,
+    fit,
+    held_out,
+    start,
+    trainable,
+    window_sources,
+)
 from offnote.windows import context_windows
 
 FORMAT_VERSION: Literal[1] = 1
@@ -101,14 +112,23 @@ class NormalClips:
     held_out: Sequence[ClipReference]
 
 
+@dataclass(frozen=True)
+class FitTask:
+    """What one detector is made from: the clips, the settings and the seed of `card`, and where a killed fit was."""
+
+    clips: NormalClips
+    card: Card
+    checkpoint: Checkpoint
+
+
 class Detector(Protocol):
     """What every detector can do."""
 
     card: Card
 
     @classmethod
-    def fit(cls, clips: NormalClips, card: Card, device: torch.device, checkpoint: Checkpoint) -> Self:
-        """Fit on `clips` with the settings and the seed of `card`, from `checkpoint` on where it holds a state."""
+    def fit(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
+        """Fit a detector for each task, all with the same settings."""
         ...
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
@@ -156,8 +176,8 @@ class AutoencoderDetector:
         self._distances = None if covariances is None else Distances(covariances, device)
 
     @classmethod
-    def fit(cls, clips: NormalClips, card: Card, device: torch.device, checkpoint: Checkpoint) -> Self:
-        """Train an autoencoder on `clips`; the seed is derived from the card's seed, trial and scope.
+    def fit(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
+        """Train an autoencoder for each task; its seed is derived from the seed, trial and scope of the card.
 
         Raises
         ------
@@ -165,27 +185,25 @@ class AutoencoderDetector:
             There is no window to train on, only one under batch normalisation, or a loss is not finite. For a
             Mahalanobis distance: a domain has too few windows, or some clips have a domain and others none.
         """
-        parts, size = [clips.fitted, clips.held_out], card.window.frames
-        windows, validation = window_sources(clips.caches, parts, size, device, card.training.memory)
-        if windows.windows < 1 + card.model.batch_norm:
-            raise InputError(f"{card.scope}: {windows.windows} training windows are too few; add training clips")
-        log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
-        domains = None if card.model.distance == "squared_error" else _domains_of_windows(clips, card)
-        generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
-        network = trainable(_network(card, generator).to(device), windows, card.training)
-        state = start(network, card.training, generator)
-        checkpoint.restore(state)
-        fit(state, windows, validation, card.training, f"{card.scope} trial {card.trial}", checkpoint.keep)
-        checkpoint.keep(state, always=True)
-        if isinstance(network, Centred):
-            network = network.plain()
-        card = _with_outcome(card, network, state.history)
-        if domains is None:
-            return cls(network, card, state.history, device)
-        names, numbers = domains
-        covariances = residual_covariances(network, windows, numbers, card.n_mels, card.training.batch_size, generator)
-        card = card.model_copy(update={"covariances": _about_covariances(card.scope, covariances, names, numbers)})
-        return cls(network, card, state.history, device, covariances)
+        fits = [_Fit.begun(task, device) for task in tasks]
+        names = [f"{task.card.scope} trial {task.card.trial}" for task in tasks]
+        training = tasks[0].card.training
+        if training.stacked:
+            fit_stacked(
+                [each.state for each in fits],
+                [each.windows for each in fits],
+                [each.validation for each in fits],
+                training,
+                names,
+                [task.checkpoint.keep for task in tasks],
+            )
+        else:
+            for each, task, name in zip(fits, tasks, names, strict=True):
+                fit(each.state, each.windows, each.validation, training, name, task.checkpoint.keep)
+        for each, task in zip(fits, tasks, strict=True):
+            task.checkpoint.keep(each.state, always=True)
+        done = [each.finished(task.card) for each, task in zip(fits, tasks, strict=True)]
+        return [cls(network, card, history, device, covariances) for network, card, history, covariances in done]
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
         """Summarise the reconstruction errors of a clip's windows.
@@ -258,27 +276,88 @@ class AutoencoderDetector:
         return cls(network, card, History(), device, covariances)
 
 
+@dataclass(frozen=True)
+class _Fit:
+    """A fit of an autoencoder that is under way."""
+
+    state: State
+    windows: WindowSource
+    validation: WindowSource
+    domains: tuple[list[str], NDArray[np.int64]] | None
+    generator: torch.Generator
+
+    @classmethod
+    def begun(cls, task: FitTask, device: torch.device) -> Self:
+        clips, card = task.clips, task.card
+        parts, size = [clips.fitted, clips.held_out], card.window.frames
+        windows, validation = window_sources(clips.caches, parts, size, device, card.training.memory)
+        if windows.windows < 1 + card.model.batch_norm:
+            raise InputError(f"{card.scope}: {windows.windows} training windows are too few; add training clips")
+        log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
+        domains = None if card.model.distance == "squared_error" else _domains_of_windows(clips, card)
+        generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))
+        network = trainable(_network(card, generator).to(device), windows, card.training)
+        state = start(network, card.training, generator)
+        task.checkpoint.restore(state)
+        return cls(state, windows, validation, domains, generator)
+
+    def finished(self, card: Card) -> tuple[Autoencoder, Card, History, Tensor | None]:
+        """Return the network, what is now known of it, its history, and the covariances of its residuals."""
+        network = self.state.network
+        if isinstance(network, Centred):
+            network = network.plain()
+        assert isinstance(network, Autoencoder)
+        card = _with_outcome(card, network, self.state.history)
+        if self.domains is None:
+            return network, card, self.state.history, None
+        names, numbers = self.domains
+        covariances = residual_covariances(
+            network, self.windows, numbers, card.n_mels, card.training.batch_size, self.generator
+        )
+        card = card.model_copy(update={"covariances": _about_covariances(card.scope, covariances, names, numbers)})
+        return network, card, self.state.history, covariances
+
+
 DETECTORS: dict[str, type[Detector]] = {"autoencoder": AutoencoderDetector}
 
 
-def fit_scope(
-    caches: Sequence[Path],
-    directory: Path,
+@dataclass(frozen=True)
+class Scope:
+    """A scope to fit a detector to.
+
+    Attributes
+    ----------
+    name : str
+        ``<machine_type>/<machine_id>``, either of which may be ``all``.
+    trial : int
+        Which of its models.
+    caches : sequence of Path
+        The feature caches of its machines, ``<machine_type>/<machine_id>.h5``.
+    directory : Path
+        Where ``model.safetensors``, ``model.json`` and ``loss.csv`` go.
+    """
+
+    name: str
+    trial: int
+    caches: Sequence[Path]
+    directory: Path
+
+
+def fit_scopes(
+    scopes: Sequence[Scope],
     *,
     window: Window,
     model: Model,
     training: Training,
     seed: int,
-    trial: int,
-    scope: str,
     device: str,
     require_gpu: bool,
     broken_clips: BrokenClips = "stop",
     checkpoints: Path | None = None,
     checkpoint_seconds: float = 60.0,
     code: str = "",
-) -> Checkpoint:
-    """Fit the detector of one scope and trial, and write its files.
+) -> list[Checkpoint]:
+    """Fit the detectors of some scopes, and write their files: at once with ``training.stacked``, else one by one.
 
     Where broken clips are excluded, or a gate leaves out what it takes for silence, and no training clip is left,
     ``model.json`` says so, and the others are empty: the machines of the scope stand in the tables with that status,
@@ -286,15 +365,14 @@ def fit_scope(
 
     Parameters
     ----------
-    caches : sequence of Path
-        The feature caches of the scope's machines, ``<machine_type>/<machine_id>.h5``.
-    directory : Path
-        Where ``model.safetensors``, ``model.json`` and ``loss.csv`` go.
+    scopes : sequence of Scope
+        What to fit to.
     window, model, training
         Sections of the configuration.
-    seed, trial, scope
-        What the random numbers are derived from. The clips held out of a machine depend on the machine's name in
-        place of the scope's, so that models of one machine, its type and the set hold out the same.
+    seed : int
+        What the random numbers are derived from, with trial and name of the scope. The clips held out of a machine
+        depend on the machine's name in place of the scope's, so that models of one machine, its type and the set hold
+        out the same.
     device, require_gpu, broken_clips
         As in the configuration. A clip shorter than a context window is broken too.
     checkpoints : Path, optional
@@ -306,8 +384,8 @@ def fit_scope(
 
     Returns
     -------
-    Checkpoint
-        The fit's last, for the caller to discard when the files written here are sure to stay.
+    list of Checkpoint
+        The last of each fit, for the caller to discard when the files written here are sure to stay.
 
     Raises
     ------
@@ -316,33 +394,42 @@ def fit_scope(
     """
     set_threads(model.threads)
     chosen_device = choose(device, require_gpu)
+    begun: list[FitTask] = []
     with ExitStack() as stack:
-        opened = [stack.enter_context(read_cache(path)) for path in caches]
-        clips = _normal_clips(opened, training.validation, seed, trial, scope, window.frames, broken_clips)
-        card = Card(
-            detector=model.detector,
-            window=window,
-            model=model,
-            training=training,
-            features=opened[0].settings,
-            n_mels=opened[0].n_mels,
-            scope=scope,
-            seed=seed,
-            trial=trial,
-            inputs_sha256=[cache.inputs_sha256 for cache in opened],
-            held_out=[_held_out_clip(opened[cache].entries[clip]) for cache, clip in clips.held_out],
-            device=describe(chosen_device),
-            versions=versions(),
-        )
-        checkpoint = Checkpoint(_checkpoint_path(checkpoints, card, caches, code), checkpoint_seconds)
-        if not clips.fitted:
-            status = Status.NO_USABLE_TRAINING_CLIPS
-            log.warning("%s: %s", scope, status)
-            _save(directory, card.model_copy(update={"status": status}), safetensors.torch.save({}))
-            _write_losses(directory / "loss.csv", History())
-            return checkpoint
-        DETECTORS[model.detector].fit(clips, card, chosen_device, checkpoint).save(directory)
-    return checkpoint
+        for scope in scopes:
+            opened = [stack.enter_context(read_cache(path)) for path in scope.caches]
+            clips = _normal_clips(opened, training.validation, seed, scope, window.frames, broken_clips)
+            card = Card(
+                detector=model.detector,
+                window=window,
+                model=model,
+                training=training,
+                features=opened[0].settings,
+                n_mels=opened[0].n_mels,
+                scope=scope.name,
+                seed=seed,
+                trial=scope.trial,
+                inputs_sha256=[cache.inputs_sha256 for cache in opened],
+                held_out=[_held_out_clip(opened[cache].entries[clip]) for cache, clip in clips.held_out],
+                device=describe(chosen_device),
+                versions=versions(),
+            )
+            path = _checkpoint_path(checkpoints, card, scope.caches, code)
+            begun.append(FitTask(clips, card, Checkpoint(path, checkpoint_seconds)))
+        tasks = [(task, scope.directory) for task, scope in zip(begun, scopes, strict=True) if task.clips.fitted]
+        if tasks:
+            fitted = DETECTORS[model.detector].fit([task for task, _ in tasks], chosen_device)
+            for detector, (_, directory) in zip(fitted, tasks, strict=True):
+                detector.save(directory)
+        for task, scope in zip(begun, scopes, strict=True):
+            if not task.clips.fitted:
+                _save_without_training_clips(task.card, scope.directory)
+    return [task.checkpoint for task in begun]
+
+
+def fit_scope(caches: Sequence[Path], directory: Path, *, trial: int, scope: str, **settings: Any) -> Checkpoint:
+    """Fit the detector of one scope and trial: see :func:`fit_scopes` for the settings."""
+    return fit_scopes([Scope(scope, trial, caches, directory)], **settings)[0]
 
 
 def _checkpoint_path(folder: Path | None, card: Card, caches: Sequence[Path], code: str) -> Path | None:
@@ -415,13 +502,12 @@ def _normal_clips(
     caches: Sequence[FeatureCache],
     fraction: float,
     seed: int,
-    trial: int,
-    scope: str,
+    scope: Scope,
     size: int,
     broken_clips: BrokenClips,
 ) -> NormalClips:
     if not caches:
-        raise InputError(f"{scope}: no feature cache to train on; check dataset.machines")
+        raise InputError(f"{scope.name}: no feature cache to train on; check dataset.machines")
     fitted: list[ClipReference] = []
     unseen: list[ClipReference] = []
     for number, cache in enumerate(caches):
@@ -431,7 +517,7 @@ def _normal_clips(
         machine = f"{cache.path.parent.name}/{cache.path.stem}"
         training = [clip for clip, entry in enumerate(cache.entries) if entry.split == "train"]
         usable = [clip for clip in training if not why_too_short(cache, clip, size, broken_clips)]
-        chosen = held_out([cache.entries[clip] for clip in usable], fraction, derive_seed(seed, trial, machine))
+        chosen = held_out([cache.entries[clip] for clip in usable], fraction, derive_seed(seed, scope.trial, machine))
         unseen += [(number, usable[place]) for place in chosen]
         fitted += [(number, clip) for place, clip in enumerate(usable) if place not in chosen]
     return NormalClips(caches, fitted, unseen)
@@ -454,6 +540,13 @@ def _with_outcome(card: Card, network: Autoencoder, history: History) -> Card:
         "validation_loss": None if math.isnan(validation_loss) else validation_loss,
     }
     return card.model_copy(update=outcome)
+
+
+def _save_without_training_clips(card: Card, directory: Path) -> None:
+    status = Status.NO_USABLE_TRAINING_CLIPS
+    log.warning("%s: %s", card.scope, status)
+    _save(directory, card.model_copy(update={"status": status}), safetensors.torch.save({}))
+    _write_losses(directory / "loss.csv", History())
 
 
 def _save(directory: Path, card: Card, weights: bytes) -> None:

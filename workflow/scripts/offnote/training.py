@@ -125,8 +125,14 @@ class WindowSource:
         How many windows a pass hands out.
     inputs : int
         Values in a window.
+    size : int
+        Frames in a window.
     device : torch.device
         Where they are.
+    dtype : torch.dtype
+        What they are handed out in: float32.
+    resident : (Tensor, Tensor) or None
+        The features that are kept on the device, (frames, mels), and the first frame of each window in them.
     """
 
     def __init__(
@@ -138,16 +144,17 @@ class WindowSource:
         block_bytes: int | None = None,
     ) -> None:
         self._caches = caches
-        self._size = size
+        self.size = size
         self.inputs = size * caches[0].n_mels
         self.device = device
+        self.dtype = torch.float32
         self._block_bytes = block_bytes
         self._clips = sorted(clips)
         self.windows = sum(max(0, _frames(caches, clip) - size + 1) for clip in self._clips)
-        self._resident = None if block_bytes is not None else self._load(self._clips)
+        self.resident = None if block_bytes is not None else self._load(self._clips)
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
-        """Hand out every window exactly once, as float32 (batch, size * mels).
+        """Hand out every window exactly once, as (batch, size * mels).
 
         The last batch of a block may be smaller; a single window that is left over joins the batch before it, since
         batch normalisation cannot normalise one.
@@ -160,14 +167,19 @@ class WindowSource:
             Shuffles the windows, on the CPU whatever the device, so that every device sees the same order. Streamed,
             it shuffles the clips and then the windows of each block. None: the order of the clips.
         """
+        for frames, starts in self.parts(batch_size, generator):
+            yield gather(frames, starts, self.size).to(self.dtype)
+
+    def parts(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+        """Hand out the batches of :meth:`batches` as features and the first frames of windows in them."""
         for frames, starts in self._blocks(generator):
             order = starts if generator is None else starts[torch.randperm(len(starts), generator=generator)]
             for part in _parts(order.to(self.device), batch_size):
-                yield gather(frames, part, self._size).float()
+                yield frames, part
 
     def _blocks(self, generator: torch.Generator | None) -> Iterator[tuple[Tensor, Tensor]]:
-        if self._resident is not None:
-            yield self._resident
+        if self.resident is not None:
+            yield self.resident
             return
         clips = self._clips
         if generator is not None:
@@ -197,7 +209,7 @@ class WindowSource:
                 some = places[first : first + CLIPS_PER_READ]
                 read, _ = cache.clips([clips[place][1] for place in some])
                 frames[offsets[some[0]] : offsets[some[-1] + 1]] = torch.from_numpy(read)
-        return frames, window_starts(torch.from_numpy(offsets), self._size)
+        return frames, window_starts(torch.from_numpy(offsets), self.size)
 
 
 def window_sources(
@@ -340,16 +352,26 @@ def fit(
     """
     remaining = range(len(state.history.loss), epochs_of(settings))
     for _ in progress(remaining, len(remaining), f"epochs of {what}"):
-        loss = _epoch(state, windows, settings)
-        if not math.isfinite(loss):
-            raise InputError(
-                f"{what}: the training loss is {loss} in epoch {len(state.history.loss) + 1}; "
-                "set a smaller training.learning_rate, or look for features that are not finite"
-            )
-        state.history.loss.append(loss)
-        state.history.validation_loss.append(_validation_loss(state.network, validation))
-        if after_epoch is not None:
-            after_epoch(state)
+        finish_epoch(state, _epoch(state, windows, settings), validation, what, after_epoch)
+
+
+def finish_epoch(
+    state: State,
+    loss: float,
+    validation: WindowSource | None,
+    what: str,
+    after_epoch: Callable[[State], None] | None,
+) -> None:
+    """Write down the mean loss of an epoch, and the validation loss; parameters and errors are those of :func:`fit`."""
+    if not math.isfinite(loss):
+        raise InputError(
+            f"{what}: the training loss is {loss} in epoch {len(state.history.loss) + 1}; "
+            "set a smaller training.learning_rate, or look for features that are not finite"
+        )
+    state.history.loss.append(loss)
+    state.history.validation_loss.append(_validation_loss(state.network, validation))
+    if after_epoch is not None:
+        after_epoch(state)
 
 
 def _epoch(state: State, windows: WindowSource, settings: Training) -> float:

@@ -1,0 +1,272 @@
+"""Many small autoencoders trained at once, as one stacked model: batched matrix products in place of many small ones.
+
+Each network sees the same windows in the same steps as if it were trained by itself, and comes out the same but for the
+rounding of its last digits: a batched product adds in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from offnote.config import Training
+from offnote.logs import log, progress
+from offnote.models import Autoencoder, Centred
+from offnote.schedules import epochs_of, learning_rate
+from offnote.training import MEBIBYTE, Adam, State, WindowSource, finish_epoch, fit
+from offnote.windows import gather
+
+
+class Stack:
+    """Networks of one shape whose weights lie in common tensors, and a step of Adam for all of them.
+
+    The networks and the moments of the given states become views of the common tensors, so that each state is up to
+    date after every step, but for its count of steps.
+
+    Parameters
+    ----------
+    states : sequence of State
+        Of networks of one shape, on one device.
+    epsilon : float
+        Adam's.
+
+    Attributes
+    ----------
+    steps : int64 Tensor, (networks,)
+        Steps that each network has taken, on the CPU.
+    """
+
+    def __init__(self, states: Sequence[State], epsilon: float) -> None:
+        networks = [_autoencoder(state.network) for state in states]
+        self._layers = [_stacked(layers) for layers in zip(*(network.layers for network in networks), strict=True)]
+        self._parameters = [parameter for layer in self._layers for parameter in layer.parameters()]
+        self._centres, self._spreads = (torch.stack(of) for of in zip(*map(_centring, states), strict=True))
+        self._epsilon = epsilon
+        self._mean = torch.stack([state.optimiser.mean for state in states])
+        self._square = torch.stack([state.optimiser.square for state in states])
+        for state, mean, square in zip(states, self._mean, self._square, strict=True):
+            state.optimiser.mean, state.optimiser.square = mean, square
+        self.steps = torch.tensor([state.optimiser.steps for state in states])
+
+    def step(self, windows: Tensor, counts: Tensor, rates: Tensor) -> Tensor:
+        """Take a step with each network that has windows; the others stay as they are.
+
+        Parameters
+        ----------
+        windows : Tensor, (networks, batch, inputs)
+            In dB.
+        counts : int64 Tensor, (networks,), on the CPU
+            How many windows of the batch are each network's: its first ones. What follows them does not count.
+        rates : float64 Tensor, (networks,), on the CPU
+            Step sizes.
+
+        Returns
+        -------
+        Tensor, (networks,)
+            The mean squared error of each network's windows, without gradient; 0 where it has none.
+        """
+        own = counts.to(windows.device)
+        mask = (torch.arange(windows.shape[1], device=windows.device) < own[:, None])[..., None].to(windows.dtype)
+        hidden = (windows - self._centres) / self._spreads
+        for layer in self._layers:
+            hidden = layer(hidden, mask)
+        errors = torch.addcmul(self._centres, hidden, self._spreads).sub(windows).square().mul(mask)
+        losses = errors.sum(dim=(1, 2)) / (own * windows.shape[2]).clamp(min=1)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        self._update(counts > 0, rates)
+        return losses.detach()
+
+    @torch.no_grad()
+    def _update(self, active: Tensor, rates: Tensor) -> None:
+        """Do what :class:`offnote.training.Adam` does, for the active networks."""
+        gradient = torch.cat(
+            [parameter.grad.flatten(1) for parameter in self._parameters if parameter.grad is not None], 1
+        )
+        self.steps += active
+        taken, moving = self.steps.clamp(min=1).double(), active.double()
+        factors = torch.stack(
+            [
+                (1 - Adam.MEAN_DECAY) * moving,
+                (1 - Adam.SQUARE_DECAY) * moving,
+                (1 - Adam.SQUARE_DECAY**taken).sqrt(),
+                -rates * moving / (1 - Adam.MEAN_DECAY**taken),
+            ]
+        )
+        of_mean, of_square, root, rate = factors.to(gradient)[..., None]
+        self._mean.lerp_(gradient, of_mean)
+        self._square.lerp_(gradient.square(), of_square)
+        change = (self._mean / self._square.sqrt().div_(root).add_(self._epsilon)).mul_(rate)
+        sizes = [parameter[0].numel() for parameter in self._parameters]
+        for parameter, piece in zip(self._parameters, change.split_with_sizes(sizes, dim=1), strict=True):
+            parameter.add_(piece.view_as(parameter))
+            parameter.grad = None
+
+
+class _Linear(nn.Module):
+    """Linear layers side by side."""
+
+    def __init__(self, layers: Sequence[nn.Linear]) -> None:
+        super().__init__()
+        self.weight = _shared(layers, "weight")
+        self.bias = _shared(layers, "bias")
+
+    def forward(self, hidden: Tensor, _: Tensor) -> Tensor:
+        return torch.baddbmm(self.bias[:, None], hidden, self.weight.transpose(1, 2))
+
+
+class _BatchNorm(nn.Module):
+    """Batch normalisations side by side, each over the windows that count."""
+
+    def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
+        super().__init__()
+        self.weight = _shared(layers, "weight")
+        self.bias = _shared(layers, "bias")
+        self._running = [_shared_buffer(layers, name) for name in ("running_mean", "running_var")]
+        self._batches = _shared_buffer(layers, "num_batches_tracked")
+        assert layers[0].momentum is not None
+        self._epsilon, self._momentum = layers[0].eps, layers[0].momentum
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        count = mask.sum(dim=1, keepdim=True)
+        mean = (hidden * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
+        variance = ((hidden - mean).square() * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
+        with torch.no_grad():
+            unbiased = variance * count / (count - 1).clamp(min=1)
+            for running, new in zip(self._running, (mean, unbiased), strict=True):
+                running.lerp_(new[:, 0], count[:, 0].clamp(max=1) * self._momentum)
+            self._batches += count[:, 0, 0] > 0
+        normal = (hidden - mean) * (variance + self._epsilon).rsqrt()
+        return normal * self.weight[:, None] + self.bias[:, None]
+
+
+class _ReLU(nn.Module):
+    def forward(self, hidden: Tensor, _: Tensor) -> Tensor:
+        return hidden.relu()
+
+
+def fit_stacked(
+    states: Sequence[State],
+    windows: Sequence[WindowSource],
+    validation: Sequence[WindowSource],
+    settings: Training,
+    names: Sequence[str],
+    after_epoch: Sequence[Callable[[State], None]],
+) -> None:
+    """Train several networks at once for the epochs that their histories still lack.
+
+    Parameters
+    ----------
+    states, windows, validation, names, after_epoch
+        For each network what :func:`offnote.training.fit` takes.
+    settings : offnote.config.Training
+        Of all of them. Where their features together exceed `memory`, they are trained one after the other.
+
+    Raises
+    ------
+    InputError
+        A loss is not finite.
+    """
+    joined = _join(windows, settings.memory)
+    if joined is None:
+        log.warning("features exceed training.memory (%g MiB) together: trained one after the other", settings.memory)
+        for each in zip(states, windows, validation, names, after_epoch, strict=True):
+            state, source, unseen, name, keep = each
+            fit(state, source, unseen, settings, name, keep)
+        return
+    log.info("%d models at once: %s", len(states), ", ".join(names))
+    stack = Stack(states, settings.adam_epsilon)
+    first = min(len(state.history.loss) for state in states)
+    left = range(first, epochs_of(settings))
+    for epoch in progress(left, len(left), f"epochs of {len(states)} models at once"):
+        # A fit that was killed may have kept some networks after a later epoch than others: these catch up first.
+        behind = [len(state.history.loss) == epoch for state in states]
+        losses = _epoch(stack, states, behind, windows, joined, settings)
+        for place, state in enumerate(states):
+            if behind[place]:
+                state.optimiser.steps = int(stack.steps[place])
+                finish_epoch(state, losses[place], validation[place], names[place], after_epoch[place])
+
+
+def _join(windows: Sequence[WindowSource], memory: float) -> Tensor | None:
+    """Lay the features of several sources one after another, of which each keeps a view; None if they are too many."""
+    resident = [source.resident for source in windows]
+    kept = [frames for frames, _ in filter(None, resident)]
+    if len(kept) < len(resident) or sum(frames.nbytes for frames in kept) > memory * MEBIBYTE:
+        return None
+    joined = torch.cat(kept)
+    for source, frames in zip(windows, torch.split(joined, [len(frames) for frames in kept]), strict=True):
+        assert source.resident is not None
+        source.resident = (frames, source.resident[1])
+    return joined
+
+
+def _epoch(
+    stack: Stack,
+    states: Sequence[State],
+    behind: Sequence[bool],
+    windows: Sequence[WindowSource],
+    joined: Tensor,
+    settings: Training,
+) -> list[float]:
+    """Let the networks that are `behind` go through their windows once; return the mean loss of each, 0 of others."""
+    lengths = [len(source.resident[0]) for source in windows if source.resident is not None]
+    firsts = torch.tensor([0, *lengths[:-1]]).cumsum(0).tolist()
+    parts = [
+        [starts + first for _, starts in source.parts(settings.batch_size, state.generator)] if active else []
+        for source, state, first, active in zip(windows, states, firsts, behind, strict=True)
+    ]
+    total = torch.zeros(len(states), dtype=torch.float64, device=joined.device)
+    seen = torch.zeros(len(states), dtype=torch.float64)
+    of_source = torch.tensor([source.windows for source in windows], dtype=torch.float64)
+    epoch = min(len(state.history.loss) for state in states)
+    for step in range(max(map(len, parts))):
+        batches = [own[step] if step < len(own) else joined.new_empty(0, dtype=torch.int64) for own in parts]
+        counts = torch.tensor([len(starts) for starts in batches])
+        # Counted in windows, as by itself.
+        done = (epoch + (seen + counts.double() / 2) / of_source) / epochs_of(settings)
+        rates = torch.tensor([learning_rate(settings, share) for share in done.tolist()], dtype=torch.float64)
+        starts = nn.utils.rnn.pad_sequence(batches, batch_first=True)
+        batch = gather(joined, starts.flatten(), windows[0].size).to(windows[0].dtype)
+        losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
+        total += losses * counts.to(losses.device)
+        seen += counts
+    return (total.cpu() / of_source).tolist()
+
+
+def _autoencoder(network: nn.Module) -> Autoencoder:
+    found = network.network if isinstance(network, Centred) else network
+    assert isinstance(found, Autoencoder)
+    return found
+
+
+def _centring(state: State) -> tuple[Tensor, Tensor]:
+    """Return what is subtracted from the windows, (1, inputs), and what they are divided by, (1, 1)."""
+    if isinstance(state.network, Centred):
+        return state.network.mean[None], state.network.spread[None, None]
+    zero = state.optimiser.mean.new_zeros(1, 1)
+    return zero, zero + 1
+
+
+def _stacked(layers: Sequence[nn.Module]) -> nn.Module:
+    if isinstance(layers[0], nn.Linear):
+        return _Linear(layers)  # type: ignore[arg-type]
+    if isinstance(layers[0], nn.BatchNorm1d):
+        return _BatchNorm(layers)  # type: ignore[arg-type]
+    return _ReLU()
+
+
+def _shared(layers: Sequence[nn.Module], name: str) -> nn.Parameter:
+    """Lay the layers' parameters of a name into one tensor, and have each layer take its own for a view of it."""
+    together = nn.Parameter(torch.stack([getattr(layer, name).detach() for layer in layers]))
+    for layer, own in zip(layers, together.data, strict=True):
+        getattr(layer, name).data = own
+    return together
+
+
+def _shared_buffer(layers: Sequence[nn.Module], name: str) -> Tensor:
+    together = torch.stack([getattr(layer, name) for layer in layers])
+    for layer, own in zip(layers, together, strict=True):
+        setattr(layer, name, own)
+    return together
