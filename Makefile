@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 BENCH := .venv-bench
 
-.PHONY: demo test fuzz test-kill test-cluster test-storage bench bench-schedule lint reference lock clean help
+.PHONY: demo test fuzz test-kill test-cluster test-storage bench bench-gpu bench-schedule lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 
 bench: $(VENV)/ready $(BENCH)/ready ## time offnote beside the usual recipe (minutes; all of it, hours: make bench OPTIONS=--full)
 	python -m benchmarks $(OPTIONS)
+
+bench-gpu: $(VENV)/ready ## time features and training on this computer's GPU, beside what it could do at most (minutes)
+	python -m benchmarks.gpu $(OPTIONS)
 
 bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an hour; see OPTIONS=--help)
 	python -m benchmarks.schedules $(OPTIONS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import json
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from offnote.clips import read_clips
@@ -197,6 +199,26 @@ def test_without_the_opponents_environment_the_command_that_makes_it_is_named(
 def test_more_cores_than_there_are_are_refused() -> None:
     with pytest.raises(InputError, match=r"--cores 100000: only \d+ cores are here"):
         processes.limited_to(100_000)
+
+
+def test_the_gpu_benchmark_measures_below_its_floors(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--machines", "2", "--clips", "4"]
+    done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = [line.split(" | ") for line in (tmp_path / "bench_gpu.md").read_text(encoding="utf-8").splitlines()[4:]]
+    assert [row[0].removeprefix("| ").split(",")[0] for row in rows] == [
+        *["log-mel spectrograms", "steps of training", "steps of training"] * 2
+    ]
+    assert all(0 < float(row[-1].split(" %")[0]) < 100 for row in rows)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_the_benchmark_of_it_says_so() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.gpu"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 1
+    assert "PyTorch finds no GPU here, so nothing was measured" in done.stderr
 
 
 def test_the_opponent_imports_nothing_of_offnote_and_is_pinned() -> None:

@@ -67,13 +67,18 @@ class Stack:
         Tensor, (networks,)
             The mean squared error of each network's windows, without gradient; 0 where it has none.
         """
+        batch, inputs = windows.shape[1:]
         own = counts.to(windows.device)
-        mask = (torch.arange(windows.shape[1], device=windows.device) < own[:, None])[..., None].to(windows.dtype)
+        # Where all networks have a whole batch, as in nearly every step, nothing need be left out.
+        mask = None
+        if counts.min() < batch:
+            mask = (torch.arange(batch, device=windows.device) < own[:, None])[..., None].to(windows.dtype)
         hidden = (windows - self._centres) / self._spreads
         for layer in self._layers:
             hidden = layer(hidden, mask)
-        errors = torch.addcmul(self._centres, hidden, self._spreads).sub(windows).square().mul(mask)
-        losses = errors.sum(dim=(1, 2)) / (own * windows.shape[2]).clamp(min=1)
+        errors = torch.addcmul(self._centres, hidden, self._spreads).sub(windows).square()
+        errors = errors if mask is None else errors * mask
+        losses = errors.sum(dim=(1, 2)) / (own * inputs).clamp(min=1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._update(counts > 0, rates)
         return losses.detach()
@@ -112,12 +117,12 @@ class _Linear(nn.Module):
         self.weight = _shared(layers, "weight")
         self.bias = _shared(layers, "bias")
 
-    def forward(self, hidden: Tensor, _: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, _: Tensor | None) -> Tensor:
         return torch.baddbmm(self.bias[:, None], hidden, self.weight.transpose(1, 2))
 
 
 class _BatchNorm(nn.Module):
-    """Batch normalisations side by side, each over the windows that count."""
+    """Batch normalisations side by side, each over the windows that count: those that `mask` lets pass, or all."""
 
     def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
         super().__init__()
@@ -128,7 +133,23 @@ class _BatchNorm(nn.Module):
         assert layers[0].momentum is not None
         self._epsilon, self._momentum = layers[0].eps, layers[0].momentum
 
-    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        if mask is None:
+            self._batches += 1
+            # What are features of several networks is the same to it as what are features of one.
+            side_by_side = hidden.transpose(0, 1).flatten(1)
+            mean, variance = (running.flatten() for running in self._running)
+            normal = nn.functional.batch_norm(
+                side_by_side,
+                mean,
+                variance,
+                self.weight.flatten(),
+                self.bias.flatten(),
+                training=True,
+                momentum=self._momentum,
+                eps=self._epsilon,
+            )
+            return normal.view(len(side_by_side), *self.weight.shape).transpose(0, 1)
         count = mask.sum(dim=1, keepdim=True)
         mean = (hidden * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
         variance = ((hidden - mean).square() * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
@@ -142,14 +163,14 @@ class _BatchNorm(nn.Module):
 
 
 class _ReLU(nn.Module):
-    def forward(self, hidden: Tensor, _: Tensor) -> Tensor:
+    def forward(self, hidden: Tensor, _: Tensor | None) -> Tensor:
         return hidden.relu()
 
 
 def fit_stacked(
     states: Sequence[State],
     windows: Sequence[WindowSource],
-    validation: Sequence[WindowSource],
+    validation: Sequence[WindowSource | None],
     settings: Training,
     names: Sequence[str],
     after_epoch: Sequence[Callable[[State], None]],
