@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 BENCH := .venv-bench
 
-.PHONY: demo test fuzz test-kill test-cluster test-storage bench bench-gpu bench-schedule lint reference lock clean help
+.PHONY: demo test fuzz test-kill test-load test-cluster test-storage bench bench-gpu bench-schedule lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ fuzz: $(VENV)/ready ## give every reader CASES=8000 files of each kind with chan
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
 	pytest tests/kill
+
+test-load: $(VENV)/ready ## run as many clips and machines as DCASE 2020 has through the workflow (minutes)
+	pytest --capture no tests/load
 
 test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is installed for it (as root; minutes)
 	if [ -z "$$OFFNOTE_WITHOUT_SLURM" ] && ! command -v slurmctld >/dev/null; then \
