@@ -60,6 +60,17 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
 
 
 @given(
+    st.lists(st.floats(0, 1e9), min_size=1, max_size=40),
+    st.lists(st.floats(0, 1), max_size=4, unique_by=quantile_name),
+)
+def test_quantiles_are_numpys_to_the_last_bit(errors: list[float], quantiles: list[float]) -> None:
+    found = statistics(np.array(errors), quantiles)
+    assert [found["median"], *(found[quantile_name(q)] for q in quantiles)] == np.quantile(
+        errors, [0.5, *quantiles]
+    ).tolist()
+
+
+@given(
     st.lists(st.floats(0, 1e6, width=32), min_size=1, max_size=50),
     st.lists(st.floats(0.01, 0.99), max_size=3, unique=True),
 )

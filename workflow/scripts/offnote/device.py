@@ -9,6 +9,7 @@ lock when the process ends, however it ends.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import tempfile
 import time
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SECONDS_BETWEEN_TRIES = 1.0
+
+# Of glibc's malloc.h, and what they are set to: the first may not be more.
+M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES = -3, 2**25
+M_TRIM_THRESHOLD, MOST_KEPT_BYTES = -1, 2**30
 
 
 class Driver(NamedTuple):
@@ -246,10 +251,11 @@ def _lock(path: Path) -> int | None:
 
 
 def set_threads(threads: int) -> None:
-    """Give torch `threads` threads for its arithmetic on the CPU, no more."""
+    """Give torch `threads` threads for its arithmetic on the CPU, no more, and memory that it need not ask for anew."""
     import torch
 
     torch.set_num_threads(threads)
+    _keep_freed_memory()
 
 
 def require_threads(wanted: int, given: int) -> None:
@@ -294,6 +300,16 @@ def describe(device: torch.device) -> dict[str, str | int]:
         described["capability"] = torch.backends.cpu.get_cpu_capability()
         described["threads"] = torch.get_num_threads()
     return described | {"torch": str(torch.__version__)}
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep freed memory of up to 32 MiB at a time, where it is glibc.
+
+    Else every tensor of some hundred kB may be mapped anew, page by page, which can take longer than the work on it.
+    """
+    if (set_option := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        set_option(M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES)
+        set_option(M_TRIM_THRESHOLD, MOST_KEPT_BYTES)
 
 
 def _make_cuda_repeatable() -> None:

@@ -114,7 +114,7 @@ def reconstruction_errors(network: nn.Module, windows: Tensor) -> Tensor:
         Without gradient.
     """
     with torch.no_grad():
-        errors: Tensor = (network(windows) - windows).square_().mean(dim=1)
+        errors: Tensor = network(windows).sub_(windows).square_().mean(dim=1)
         return errors
 
 

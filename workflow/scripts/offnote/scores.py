@@ -92,9 +92,20 @@ def statistics(errors: npt.NDArray[np.floating], quantiles: Sequence[float]) -> 
     {'mean': 3.0, 'median': 2.5, 'std': 1.8708286933869707, 'max': 6.0, 'q75': 3.75}
     """
     exact = np.asarray(errors, dtype=np.float64)
-    median, *points = np.quantile(exact, [0.5, *quantiles]).tolist()
+    median, *points = _quantiles(exact, [0.5, *quantiles])
     summary = {"mean": float(exact.mean()), "median": median, "std": float(exact.std()), "max": float(exact.max())}
     return summary | dict(zip(map(quantile_name, quantiles), points, strict=True))
+
+
+def _quantiles(values: npt.NDArray[np.float64], quantiles: Sequence[float]) -> list[float]:
+    """Return what ``np.quantile`` returns, bit for bit, in a fraction of its time."""
+    ordered = np.sort(values)
+    places = np.array(quantiles) * (len(ordered) - 1)
+    below = places.astype(np.int64)
+    lower, upper = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
+    share, gap = places - below, upper - lower
+    found: list[float] = np.where(share < 0.5, lower + gap * share, upper - gap * (1 - share)).tolist()
+    return found
 
 
 def write(path: Path, table: ScoreTable) -> None:
