@@ -185,6 +185,32 @@ def test_models_are_those_of_the_cpu(
     np.testing.assert_allclose(losses_in(found), losses_in(expected), rtol=CUDA_SCORES)
 
 
+def fit_stacked(made: Path, directory: Path, device: str) -> Path:
+    detectors.fit_scopes(
+        [detectors.Scope(f"fan/id_0{number}", 0, [made], directory / f"{number}") for number in range(3)],
+        window=config.Window(frames=5),
+        model=small_model(hidden=[16, 4, 16]),
+        training=TRAINING.model_copy(update={"stacked": True}),
+        seed=0,
+        device=device,
+        require_gpu=False,
+    )
+    return directory
+
+
+def test_models_trained_at_once_are_those_of_the_cpu(accelerator: Accelerator, on_cpu: Path, tmp_path: Path) -> None:
+    made = on_cpu / "fan" / "id_00.h5"
+    expected, found, again = (
+        fit_stacked(made, tmp_path / device, device.rstrip("2")) for device in ("cpu", "cuda", "cuda2")
+    )
+    for number in range(3):
+        one, other, cpu = (folder / f"{number}" for folder in (found, again, expected))
+        assert_same_files(one, other, "model.safetensors", "model.json", "loss.csv")
+        if accelerator.exact:
+            assert_same_files(one, cpu, "model.safetensors", "loss.csv")
+        np.testing.assert_allclose(losses_in(one), losses_in(cpu), rtol=CUDA_SCORES)
+
+
 def test_scores_are_those_of_the_cpu(accelerator: Accelerator, on_cpu: Path, tmp_path: Path) -> None:
     made, model = on_cpu / "fan" / "id_00.h5", on_cpu / "model"
     found, again = (score(made, model, tmp_path / name / "scores.csv", "cuda") for name in ("one", "two"))

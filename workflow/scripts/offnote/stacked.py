@@ -6,7 +6,7 @@ rounding of its last digits: a batched product adds in another order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,35 +20,44 @@ from offnote.windows import gather
 
 
 class Stack:
-    """Networks of one shape whose weights lie in common tensors, and a step of Adam for all of them.
-
-    The networks and the moments of the given states become views of the common tensors, so that each state is up to
-    date after every step, but for its count of steps.
+    """Networks of one shape whose weights lie side by side in common tensors, and a step of Adam for all of them.
 
     Parameters
     ----------
     states : sequence of State
-        Of networks of one shape, on one device.
+        Of networks of one shape, on one device. They stay as they are until :meth:`hand_back`.
     epsilon : float
         Adam's.
-
-    Attributes
-    ----------
-    steps : int64 Tensor, (networks,)
-        Steps that each network has taken, on the CPU.
     """
 
     def __init__(self, states: Sequence[State], epsilon: float) -> None:
-        networks = [_autoencoder(state.network) for state in states]
-        self._layers = [_stacked(layers) for layers in zip(*(network.layers for network in networks), strict=True)]
-        self._parameters = [parameter for layer in self._layers for parameter in layer.parameters()]
+        self._states = states
+        self._networks = [_autoencoder(state.network) for state in states]
+        tensors = zip(*(network.state_dict().values() for network in self._networks), strict=True)
+        trained = {name for name, _ in self._networks[0].named_parameters()}
+        self._tensors = {
+            name: torch.stack(each).requires_grad_(name in trained)
+            for name, each in zip(self._networks[0].state_dict(), tensors, strict=True)
+        }
+        self._layers = [
+            (layer, {name: self._tensors[f"layers.{place}.{name}"] for name in layer.state_dict()})
+            for place, layer in enumerate(self._networks[0].layers)
+        ]
+        self._parameters = [tensor for tensor in self._tensors.values() if tensor.requires_grad]
         self._centres, self._spreads = (torch.stack(of) for of in zip(*map(_centring, states), strict=True))
         self._epsilon = epsilon
         self._mean = torch.stack([state.optimiser.mean for state in states])
         self._square = torch.stack([state.optimiser.square for state in states])
-        for state, mean, square in zip(states, self._mean, self._square, strict=True):
-            state.optimiser.mean, state.optimiser.square = mean, square
-        self.steps = torch.tensor([state.optimiser.steps for state in states])
+        self._steps = torch.tensor([state.optimiser.steps for state in states])
+
+    @torch.no_grad()
+    def hand_back(self) -> None:
+        """Bring the states up to date."""
+        for place, (state, network) in enumerate(zip(self._states, self._networks, strict=True)):
+            network.load_state_dict({name: tensor[place] for name, tensor in self._tensors.items()})
+            state.optimiser.mean.copy_(self._mean[place])
+            state.optimiser.square.copy_(self._square[place])
+            state.optimiser.steps = int(self._steps[place])
 
     def step(self, windows: Tensor, counts: Tensor, rates: Tensor) -> Tensor:
         """Take a step with each network that has windows; the others stay as they are.
@@ -73,24 +82,30 @@ class Stack:
         mask = None
         if counts.min() < batch:
             mask = (torch.arange(batch, device=windows.device) < own[:, None])[..., None].to(windows.dtype)
-        hidden = (windows - self._centres) / self._spreads
-        for layer in self._layers:
-            hidden = layer(hidden, mask)
-        errors = torch.addcmul(self._centres, hidden, self._spreads).sub(windows).square()
+        errors = (self._reconstructed(windows, mask) - windows).square()
         errors = errors if mask is None else errors * mask
         losses = errors.sum(dim=(1, 2)) / (own * inputs).clamp(min=1)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         self._update(counts > 0, rates)
         return losses.detach()
 
+    def _reconstructed(self, windows: Tensor, mask: Tensor | None) -> Tensor:
+        hidden = (windows - self._centres) / self._spreads
+        for layer, own in self._layers:
+            if isinstance(layer, nn.Linear):
+                hidden = torch.baddbmm(own["bias"][:, None], hidden, own["weight"].transpose(1, 2))
+            elif isinstance(layer, nn.BatchNorm1d):
+                hidden = _batch_norm(layer, own, hidden, mask)
+            else:
+                hidden = hidden.relu()
+        return torch.addcmul(self._centres, hidden, self._spreads)
+
     @torch.no_grad()
     def _update(self, active: Tensor, rates: Tensor) -> None:
         """Do what :class:`offnote.training.Adam` does, for the active networks."""
-        gradient = torch.cat(
-            [parameter.grad.flatten(1) for parameter in self._parameters if parameter.grad is not None], 1
-        )
-        self.steps += active
-        taken, moving = self.steps.clamp(min=1).double(), active.double()
+        gradient = torch.cat([tensor.grad.flatten(1) for tensor in self._parameters if tensor.grad is not None], dim=1)
+        self._steps += active
+        taken, moving = self._steps.clamp(min=1).double(), active.double()
         factors = torch.stack(
             [
                 (1 - Adam.MEAN_DECAY) * moving,
@@ -103,68 +118,37 @@ class Stack:
         self._mean.lerp_(gradient, of_mean)
         self._square.lerp_(gradient.square(), of_square)
         change = (self._mean / self._square.sqrt().div_(root).add_(self._epsilon)).mul_(rate)
-        sizes = [parameter[0].numel() for parameter in self._parameters]
-        for parameter, piece in zip(self._parameters, change.split_with_sizes(sizes, dim=1), strict=True):
-            parameter.add_(piece.view_as(parameter))
-            parameter.grad = None
+        sizes = [tensor[0].numel() for tensor in self._parameters]
+        for tensor, piece in zip(self._parameters, change.split_with_sizes(sizes, dim=1), strict=True):
+            tensor.add_(piece.view_as(tensor))
+            tensor.grad = None
 
 
-class _Linear(nn.Module):
-    """Linear layers side by side."""
-
-    def __init__(self, layers: Sequence[nn.Linear]) -> None:
-        super().__init__()
-        self.weight = _shared(layers, "weight")
-        self.bias = _shared(layers, "bias")
-
-    def forward(self, hidden: Tensor, _: Tensor | None) -> Tensor:
-        return torch.baddbmm(self.bias[:, None], hidden, self.weight.transpose(1, 2))
-
-
-class _BatchNorm(nn.Module):
-    """Batch normalisations side by side, each over the windows that count: those that `mask` lets pass, or all."""
-
-    def __init__(self, layers: Sequence[nn.BatchNorm1d]) -> None:
-        super().__init__()
-        self.weight = _shared(layers, "weight")
-        self.bias = _shared(layers, "bias")
-        self._running = [_shared_buffer(layers, name) for name in ("running_mean", "running_var")]
-        self._batches = _shared_buffer(layers, "num_batches_tracked")
-        assert layers[0].momentum is not None
-        self._epsilon, self._momentum = layers[0].eps, layers[0].momentum
-
-    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
-        if mask is None:
-            self._batches += 1
-            # What are features of several networks is the same to it as what are features of one.
-            side_by_side = hidden.transpose(0, 1).flatten(1)
-            mean, variance = (running.flatten() for running in self._running)
-            normal = nn.functional.batch_norm(
-                side_by_side,
-                mean,
-                variance,
-                self.weight.flatten(),
-                self.bias.flatten(),
-                training=True,
-                momentum=self._momentum,
-                eps=self._epsilon,
-            )
-            return normal.view(len(side_by_side), *self.weight.shape).transpose(0, 1)
-        count = mask.sum(dim=1, keepdim=True)
-        mean = (hidden * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
-        variance = ((hidden - mean).square() * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
-        with torch.no_grad():
-            unbiased = variance * count / (count - 1).clamp(min=1)
-            for running, new in zip(self._running, (mean, unbiased), strict=True):
-                running.lerp_(new[:, 0], count[:, 0].clamp(max=1) * self._momentum)
-            self._batches += count[:, 0, 0] > 0
-        normal = (hidden - mean) * (variance + self._epsilon).rsqrt()
-        return normal * self.weight[:, None] + self.bias[:, None]
-
-
-class _ReLU(nn.Module):
-    def forward(self, hidden: Tensor, _: Tensor | None) -> Tensor:
-        return hidden.relu()
+def _batch_norm(layer: nn.BatchNorm1d, own: Mapping[str, Tensor], hidden: Tensor, mask: Tensor | None) -> Tensor:
+    """Normalise the features of each network over the windows that `mask` lets pass, and follow their statistics."""
+    assert layer.momentum is not None
+    if mask is None:
+        own["num_batches_tracked"].add_(1)
+        # What are features of several networks is the same to it as what are features of one.
+        side_by_side = hidden.transpose(0, 1).flatten(1)
+        mean, variance, weight, bias = (
+            own[name].view(-1) for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        normal = nn.functional.batch_norm(
+            side_by_side, mean, variance, weight, bias, training=True, momentum=layer.momentum, eps=layer.eps
+        )
+        return normal.view(len(side_by_side), *own["weight"].shape).transpose(0, 1)
+    count = mask.sum(dim=1, keepdim=True)
+    mean = (hidden * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    variance = ((hidden - mean).square() * mask).sum(dim=1, keepdim=True) / count.clamp(min=1)
+    with torch.no_grad():
+        active = count[:, 0].clamp(max=1)
+        own["num_batches_tracked"].add_(active[:, 0].long())
+        own["running_mean"].lerp_(mean[:, 0], active * layer.momentum)
+        unbiased = variance * count / (count - 1).clamp(min=1)
+        own["running_var"].lerp_(unbiased[:, 0], active * layer.momentum)
+    normal = (hidden - mean) * (variance + layer.eps).rsqrt()
+    return normal * own["weight"][:, None] + own["bias"][:, None]
 
 
 def fit_stacked(
@@ -204,9 +188,9 @@ def fit_stacked(
         # A fit that was killed may have kept some networks after a later epoch than others: these catch up first.
         behind = [len(state.history.loss) == epoch for state in states]
         losses = _epoch(stack, states, behind, windows, joined, settings)
+        stack.hand_back()
         for place, state in enumerate(states):
             if behind[place]:
-                state.optimiser.steps = int(stack.steps[place])
                 finish_epoch(state, losses[place], validation[place], names[place], after_epoch[place])
 
 
@@ -268,26 +252,3 @@ def _centring(state: State) -> tuple[Tensor, Tensor]:
         return state.network.mean[None], state.network.spread[None, None]
     zero = state.optimiser.mean.new_zeros(1, 1)
     return zero, zero + 1
-
-
-def _stacked(layers: Sequence[nn.Module]) -> nn.Module:
-    if isinstance(layers[0], nn.Linear):
-        return _Linear(layers)  # type: ignore[arg-type]
-    if isinstance(layers[0], nn.BatchNorm1d):
-        return _BatchNorm(layers)  # type: ignore[arg-type]
-    return _ReLU()
-
-
-def _shared(layers: Sequence[nn.Module], name: str) -> nn.Parameter:
-    """Lay the layers' parameters of a name into one tensor, and have each layer take its own for a view of it."""
-    together = nn.Parameter(torch.stack([getattr(layer, name).detach() for layer in layers]))
-    for layer, own in zip(layers, together.data, strict=True):
-        getattr(layer, name).data = own
-    return together
-
-
-def _shared_buffer(layers: Sequence[nn.Module], name: str) -> Tensor:
-    together = torch.stack([getattr(layer, name) for layer in layers])
-    for layer, own in zip(layers, together, strict=True):
-        setattr(layer, name, own)
-    return together
