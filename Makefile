@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 BENCH := .venv-bench
 
-.PHONY: demo test fuzz test-kill test-load test-cluster test-storage bench bench-gpu bench-schedule lint reference lock clean help
+.PHONY: demo test fuzz test-kill test-load test-cluster test-storage bench bench-gpu bench-growth bench-schedule lint reference lock clean help
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ bench-gpu: $(VENV)/ready ## time features and training on this computer's GPU, b
 
 bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an hour; see OPTIONS=--help)
 	python -m benchmarks.schedules $(OPTIONS)
+
+bench-growth: $(VENV)/ready ## how cost grows with machines and clips (a quarter of an hour)
+	python -m benchmarks.growth $(OPTIONS)
 
 test-storage: $(VENV)/ready ## run the tests with recordings and results on S3, a server on this computer (minutes)
 	pip install --quiet --disable-pip-version-check --constraint requirements.txt \

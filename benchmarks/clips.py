@@ -72,16 +72,19 @@ def noise(folder: Path, machines: int, clips: int, seconds: float = 0.5) -> Reco
 
     Parameters
     ----------
-    folder, machines, seconds
+    folder, seconds
         As in :func:`synthesised`.
+    machines : int
+        As many as you like.
     clips : int
         Of all machines together; a tenth of each machine's are test clips.
     """
-    demo = Demo(year=YEAR, train=1, test_normal=1, test_anomaly=1)
-    every = synthetic_challenge.machines(demo)[:machines]
     planned = [
-        (_noise_clip(machine, number), partial(_noise, number, round(seconds * SAMPLE_RATE)))
-        for place, machine in enumerate(every)
+        (
+            _noise_clip(Machine("noise", f"id_{place:03d}"), number),
+            partial(_noise, number, round(seconds * SAMPLE_RATE)),
+        )
+        for place in range(machines)
         for number in range(clips * place // machines, clips * (place + 1) // machines)
     ]
     return _written(folder / f"{machines}_machines_{clips}_clips_of_noise_{seconds:g}_s", machines, planned)

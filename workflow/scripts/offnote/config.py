@@ -274,7 +274,7 @@ class Training(Section):
     stacked: bool = Field(
         False,
         description="Train the models of a job (`jobs.machines`) at once, as one stacked model: many small ones keep a "
-        "GPU busy that way. Each comes out as by itself, but for the rounding of its last digits.",
+        "GPU busy that way. Each comes out as by itself but for its last digits, which depend on what goes together.",
     )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(
