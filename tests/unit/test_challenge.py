@@ -257,11 +257,22 @@ def test_the_ids_of_machine_types_may_differ_as_they_do_in_2020(tmp_path: Path) 
     assert len(read_folder(tmp_path, load_challenge(2020))) == 23
 
 
-def test_a_file_with_a_wrong_name_is_not_passed_over(tmp_path: Path) -> None:
-    make(tmp_path, 2022)
-    (tmp_path / "anomaly_score_fan_section_1_test.csv").write_text("a,1\n")
-    with pytest.raises(InputError, match=r"anomaly_score_fan_section_1_test\.csv: is not named as the files of 2022"):
-        read_folder(tmp_path, load_challenge(2022))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "anomaly_score_fan_section_1_test.csv",
+        "anomaly_score_fan_section_00_test.CSV",
+        "anomaly_score_fan_section_00_test.csv.txt",
+        "anomaly_scores_fan_section_00_test.csv",
+        "Anomaly_score_fan_section_00_test.csv",
+        "decision_result_fan_section_00_test.tsv",
+    ],
+)
+def test_a_file_with_a_wrong_name_is_not_passed_over(tmp_path: Path, name: str) -> None:
+    make(tmp_path, 2024)
+    (tmp_path / name).write_text("a,1\n")
+    with pytest.raises(InputError, match=f"{re.escape(name)}: is not named as the files of 2024"):
+        read_folder(tmp_path, load_challenge(2024))
 
 
 @pytest.mark.parametrize(("year", "asked"), [(2020, 2023), (2021, 2020), (2022, 2021), (2021, 2022)])

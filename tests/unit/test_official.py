@@ -7,6 +7,7 @@ import json
 import math
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -239,7 +240,12 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
     assert text.startswith("# mine, as DCASE 2022 Task 2 evaluates\n")
     assert "2 machine types, 6 score files, 60 normal and 60 anomalous clips." in text
     assert found.official_score is not None
-    assert f"**Official score: {100 * found.official_score:.2f}**, the harmonic mean of AUC source, AUC target" in text
+    score = f"{100 * found.official_score:.2f}"
+    assert f"Score of a part: {score}, the harmonic mean of AUC source, AUC target and pAUC over 6 of 21 score" in text
+    assert "**Score files of the set that are not there**, and so in no mean: ToyTrain (3), " in text
+    whole = "\n".join(report("mine", replace(found, absent=[])))
+    assert f"**Official score: {score}**, the harmonic mean of AUC source, AUC target and pAUC over all score" in whole
+    assert "not there" not in whole
     assert "in no mean: ToyTrain (3), bearing (3), gearbox (3), slider (3), valve (3)." in text
     for title in ("AUC source", "F1-EV", "F1 score target"):
         assert f" {title} |" in text

@@ -697,6 +697,8 @@ def test_a_folder_that_is_none_of_a_submission(tmp_path: Path) -> None:
 
 def record(folder: Path, year: int) -> Path:
     """Make empty files that are called as the recordings of the evaluation set are, and others that do not count."""
+    names = load_challenge(year).demo
+    assert names is not None
     for section in load_challenge(year).evaluated():
         test = f"{section.domain}_test" if section.domain else "test"
         for clip in clip_names(year, section):
@@ -705,6 +707,10 @@ def record(folder: Path, year: int) -> Path:
             path.touch()
         (folder / "eval_data" / section.machine_type / "train").mkdir(exist_ok=True)
         (folder / "eval_data" / section.machine_type / "train" / "section_00_source_train_normal_0000.wav").touch()
+        if names.supplemental:
+            supplemental = folder / "eval_data" / section.machine_type / "supplemental/section_00_0099.wav"
+            supplemental.parent.mkdir(exist_ok=True)
+            supplemental.touch()  # Called as a test clip is, and none.
     return folder
 
 

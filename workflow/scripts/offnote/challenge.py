@@ -257,8 +257,8 @@ class Challenge(_Described):
         return Section(**found.groupdict()) if found else None
 
     def owns(self, name: str, template: str) -> bool:
-        """Tell whether a file's name begins as the template does, however it goes on."""
-        return name.startswith(template.partition("{")[0]) and name.endswith(".csv")
+        """Tell whether a file's name begins as the template does, however it goes on and ends, ``.CSV`` too."""
+        return name.casefold().startswith(template.partition("{")[0].rstrip("_"))
 
     def files_of(self, machine: Machine) -> list[Section]:
         """List the sections that a machine has a score file for: one, or one for each domain."""
@@ -410,7 +410,7 @@ def read_folder(folder: Path, challenge: Challenge, labels: Path | None = None) 
     ----------
     folder
         Holds a score file for each section, and for all or none of them a decision file; files with other names do not
-        count.
+        count, unless they begin as these do.
     challenge
         The year in whose names the files are.
     labels

@@ -7,7 +7,6 @@ has a result too.
 
 from __future__ import annotations
 
-import csv
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,7 @@ from offnote import metrics, scores, thresholds
 from offnote.clips import Clip, Excluded, Machine, read_clips
 from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
-from offnote.files import replacing
+from offnote.files import replacing, write_csv
 from offnote.logs import log
 from offnote.provenance import derive_seed
 from offnote.scores import Key, Outcome, ScoreTable, name_clip
@@ -248,11 +247,11 @@ def evaluate(
         _ranked([row for result in results for row in _clip_rows(result)]),
         [row for result in results for row in _decision_rows(result, settings)],
     )
-    _write_csv(machine_table, MACHINE_COLUMNS, tables[0])
-    _write_csv(type_table, TYPE_COLUMNS, tables[1])
-    _write_csv(clip_table, CLIP_COLUMNS, tables[2])
-    _write_csv(decision_table, DECISION_COLUMNS, tables[3])
-    _write_csv(excluded_table, EXCLUDED_COLUMNS, excluded)
+    write_csv(machine_table, MACHINE_COLUMNS, tables[0])
+    write_csv(type_table, TYPE_COLUMNS, tables[1])
+    write_csv(clip_table, CLIP_COLUMNS, tables[2])
+    write_csv(decision_table, DECISION_COLUMNS, tables[3])
+    write_csv(excluded_table, EXCLUDED_COLUMNS, excluded)
     unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
     text = "\n".join(summary_lines(run, settings, *tables, excluded, unscored)) + "\n"
     for path, content in ((summary, text), (page, html_page(text))):
@@ -574,16 +573,3 @@ def _unusualness(row: Row) -> tuple[Any, ...]:
         *metrics.downwards(row["score"]),
         *_sortable(clip),
     )
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
-
-
-def _cell(value: str | float | None) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return str(value)

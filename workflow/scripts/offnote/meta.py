@@ -20,7 +20,7 @@ from offnote.errors import InputError
 ABBREVIATION = 10
 """Characters of an abbreviated name."""
 
-LARGEST = 2**20
+LARGEST_META = 2**20
 """Bytes of a description that is still read; reading YAML takes long."""
 
 SUBMISSION_KEYS = ("label", "name", "abbreviation", "authors")
@@ -51,7 +51,7 @@ def read_meta(content: bytes) -> Any:
     InputError
         It is not YAML in UTF-8, states a key twice, or is far too large.
     """
-    if len(content) > LARGEST:
+    if len(content) > LARGEST_META:
         raise InputError(f"has {len(content)} bytes, more than any description of a system")
     try:
         text = content.decode("utf-8")

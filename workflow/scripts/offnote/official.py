@@ -6,7 +6,6 @@ last digit, their floors at the machine epsilon included.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -30,7 +29,8 @@ from offnote.challenge import (
     read_folder,
 )
 from offnote.errors import InputError
-from offnote.files import replacing
+from offnote.files import replacing, write_csv
+from offnote.wording import counted
 
 Row = Mapping[str, Any]
 
@@ -247,15 +247,11 @@ def report(name: str, evaluation: Evaluation) -> Iterator[str]:
     challenge, clips = evaluation.challenge, evaluation.clips
     yield from (f"# {name}, as DCASE {challenge.year} Task 2 evaluates", "")
     yield (
-        f"{len({row['machine_type'] for row in evaluation.sections})} machine types, {len(evaluation.sections)} score "
-        f"files, {clips['normal']} normal and {clips['anomaly']} anomalous clips. All figures are in %."
+        f"{counted(len({row['machine_type'] for row in evaluation.sections}), 'machine type')}, "
+        f"{counted(len(evaluation.sections), 'score file')}, {clips['normal']} normal and {clips['anomaly']} anomalous "
+        "clips. All figures are in %."
     )
     yield from ("", *_official_lines(evaluation))
-    if evaluation.absent:
-        sections = filter(None, map(challenge.parse, evaluation.absent))
-        counts = Counter(section.machine_type for section in sections)
-        types = ", ".join(f"{machine_type} ({count})" for machine_type, count in sorted(counts.items()))
-        yield from ("", f"Score files that are not in the folder, and so in no mean: {types}.")
     decided = [name for name in evaluation.figures if challenge.figures[name].measure in DECISION_MEASURES]
     for title, names in (
         ("Scores", [name for name in evaluation.figures if name not in decided]),
@@ -290,8 +286,8 @@ def write_tables(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
         "evaluation.json": json.dumps(evaluation.as_json(), indent=2) + "\n",
         "evaluation.md": "\n".join(report(name, evaluation)) + "\n",
     }
-    _write_csv(folder / "sections.csv", [*keys, *evaluation.figures], evaluation.sections)
-    _write_csv(folder / "means.csv", ["machine_type", "mean", *evaluation.figures], spread)
+    write_csv(folder / "sections.csv", [*keys, *evaluation.figures], evaluation.sections)
+    write_csv(folder / "means.csv", ["machine_type", "mean", *evaluation.figures], spread)
     for file, text in texts.items():
         with replacing(folder / file) as temporary:
             temporary.write_text(text, encoding="utf-8")
@@ -333,12 +329,24 @@ def _chosen(figure: Figure, section: LabelledSection) -> BoolArray:
 
 def _official_lines(evaluation: Evaluation) -> Iterator[str]:
     challenge = evaluation.challenge
+    if evaluation.absent:
+        sections = filter(None, map(challenge.parse, evaluation.absent))
+        counts = Counter(section.machine_type for section in sections)
+        types = ", ".join(f"{machine_type} ({count})" for machine_type, count in sorted(counts.items()))
+        yield from (f"**Score files of the set that are not there**, and so in no mean: {types}.", "")
     if challenge.official_score is None or evaluation.official_score is None:
         yield f"{challenge.year} has no official score of a single system: it ranks teams by machine type."
         return
     *most, last = map(_title, challenge.official_score.of)
-    over = f"the {challenge.official_score.mean} mean of {', '.join(most)} and {last} over all score files"
-    yield f"**Official score: {100 * evaluation.official_score:.2f}**, {over}."
+    score, mean = (
+        f"{100 * evaluation.official_score:.2f}",
+        f"the {challenge.official_score.mean} mean of {', '.join(most)} and {last}",
+    )
+    if evaluation.absent:
+        there = f"{len(evaluation.sections)} of {len(evaluation.sections) + len(evaluation.absent)}"
+        yield f"Score of a part: {score}, {mean} over {there} score files. The official score needs them all."
+    else:
+        yield f"**Official score: {score}**, {mean} over all score files."
 
 
 def _table(evaluation: Evaluation, names: Sequence[str]) -> Iterator[str]:
@@ -404,10 +412,3 @@ def _aligned(rows: Sequence[Sequence[str]], texts: int) -> Iterator[str]:
     for row in (rows[0], ruler, *rows[1:]):
         cells = [c.ljust(w) if i < texts else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))]
         yield f"| {' | '.join(cells)} |"
-
-
-def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -31,9 +31,10 @@ from offnote.challenge import (
     years,
 )
 from offnote.clips import NUMBER, read_clips
-from offnote.datasets import find_recordings
+from offnote.datasets import find_recordings, load_layout
 from offnote.errors import InputError
 from offnote.meta import meta_mistakes, package_of, read_meta
+from offnote.wording import counted
 
 ROOT = "task2"
 LABEL = re.compile(r"(?P<team>[A-Za-z0-9-]+_[A-Za-z0-9-]+)_task2_(?P<number>[1-4])")
@@ -185,17 +186,13 @@ def report(name: str, check: Check) -> Iterator[str]:
     yield f"{name}, as a submission to DCASE {check.year} Task 2"
     yield from (f"BAD  {finding}" for finding in check.mistakes)
     yield from (f"note {finding}" for finding in check.warnings)
-    found = f"{_count(len(check.systems), 'system')}, {_count(check.tables, 'score or decision file')}: "
+    found = f"{counted(len(check.systems), 'system')}, {counted(check.tables, 'score or decision file')}: "
     # Without the recordings, a clip that every file leaves out goes unseen.
     good = "complete and well-formed" if check.compared else "well-formed; whether every clip is there, --clips tells"
-    wrong = _count(len(check.mistakes), "mistake") if check.mistakes else good
+    wrong = counted(len(check.mistakes), "mistake") if check.mistakes else good
     yield f"{'BAD ' if check.mistakes else 'ok  '} {found}{wrong}" + (
-        f", {_count(len(check.warnings), 'note')}" if check.warnings else ""
+        f", {counted(len(check.warnings), 'note')}" if check.warnings else ""
     )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _name_rows(rows: Sequence[int]) -> str:
@@ -588,12 +585,15 @@ def _test_clips(path: Path, challenge: Challenge) -> Iterator[tuple[str, str, st
     """Yield machine type, machine ID where it is known, and name of what may be test clips."""
     if path.is_dir():
         types = challenge.machines.get("evaluation", {})
-        above = path.absolute().parts
+        layout, above = load_layout(f"dcase{challenge.year}"), path.absolute()
         for name in find_recordings(path):
-            parts = (*above, *name.split("/"))
-            # The innermost folder counts that is called as a machine type is.
-            machine_type = next((part for part in reversed(parts[:-1]) if part in types), "")
-            yield machine_type, "", parts[-1]
+            # A supplemental clip may be called exactly as a test clip is; the folder that it lies in tells them apart.
+            read = layout.parse(name, above.as_posix())
+            if read is None or read.split == "test":
+                parts = (*above.parts, *name.split("/"))
+                # The innermost folder counts that is called as a machine type is.
+                machine_type = next((part for part in reversed(parts[:-1]) if part in types), "")
+                yield machine_type, "", parts[-1]
     elif path.suffix == ".tsv" and path.is_file():
         for clip in read_clips(path):
             if clip.split == "test":

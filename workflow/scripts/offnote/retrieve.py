@@ -51,7 +51,7 @@ ARCHIVES = "archives"
 # Zenodo asks programs to name themselves, and has held back those that do not.
 HEADERS = {"User-Agent": f"offnote/{__version__}", "Accept-Encoding": "identity"}
 BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
-CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
+HASHES = ("md5", "sha1", "sha256", "sha512")
 BLOCK = 2**16
 MEBIBYTE = 2**20
 LONGEST_PAUSE = 60.0
@@ -388,10 +388,10 @@ def _find_entry(session: requests.Session, url: str, archive: Archive, patience:
             "set the right name below `records` in the year's file in config/datasets"
         )
     entry = entries[archive.name]
-    if entry.checksum.partition(":")[0] not in CHECKSUMS:
+    if entry.checksum.partition(":")[0] not in HASHES:
         raise InputError(
             f"record {archive.record} states {entry.checksum} for {entry.name}, a checksum of a kind that is not known "
-            f"here; these are {', '.join(CHECKSUMS)}"
+            f"here; these are {', '.join(HASHES)}"
         )
     return entry
 

@@ -24,6 +24,7 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, meta_mistakes, package_of, render_meta
 from offnote.package_check import META, PDF, REPORT, ROOT, SYSTEMS, Finding, check_files
+from offnote.provenance import sha256_of
 
 CHECKSUMS = "SHA256SUMS"
 CHECK = "check.txt"
@@ -512,7 +513,7 @@ def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
         name = path.relative_to(folder).as_posix()
         if name in files:
             continue
-        if earlier.get(name) != hashlib.sha256(path.read_bytes()).hexdigest():
+        if earlier.get(name) != sha256_of(path):
             raise InputError(
                 f"{path}: is not of this submission, nor as an earlier one left it; move it elsewhere (a technical "
                 "report is named in submission.technical_report)"

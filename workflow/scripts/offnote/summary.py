@@ -14,6 +14,7 @@ from offnote import metrics
 from offnote.config import Evaluate
 from offnote.scores import name_clip
 from offnote.status import Status
+from offnote.wording import counted
 
 Row = Mapping[str, Any]
 
@@ -120,8 +121,8 @@ def _opening(run: str, settings: Evaluate, machines: Sequence[Row], trials: int)
     counts = ", ".join(f"{count} {name}" for name, count in totals.items())
     yield from (f"# Run {_code(run)}", "")
     yield (
-        f"{_plural(len(machines), 'machine')}, {_plural(sum(totals.values()), 'test clip')} ({counts}), "
-        f"{_plural(trials, 'trial')}. The score of a clip is the column {_code(settings.aggregator)} of the score "
+        f"{counted(len(machines), 'machine')}, {counted(sum(totals.values()), 'test clip')} ({counts}), "
+        f"{counted(trials, 'trial')}. The score of a clip is the column {_code(settings.aggregator)} of the score "
         "files; higher is more anomalous."
     )
 
@@ -130,7 +131,7 @@ def _exclusions(excluded: Sequence[Row]) -> Iterator[str]:
     splits = Counter(row["split"] for row in excluded)
     counts = ", ".join(f"{count} of split {split}" for split, count in sorted(splits.items()))
     yield ""
-    yield f"**Without {_plural(len(excluded), 'broken clip')}** ({counts}), which `tables/excluded.csv` lists:"
+    yield f"**Without {counted(len(excluded), 'broken clip')}** ({counts}), which `tables/excluded.csv` lists:"
     yield ""
     cells = [
         [_name(row), _code(name_clip((row["path"], row["start"], row["end"]))), row["split"], row["reason"]]
@@ -175,9 +176,9 @@ def _resolution(settings: Evaluate, rated: Sequence[Row]) -> Iterator[str]:
     # Rounded, as a tenth of thirty is a hair above three in binary.
     highest = math.ceil(round(settings.max_fpr * normal, 9))
     yield (
-        f"Few clips resolve little. One clip of the smallest class ({_plural(clips, 'clip')}, {_name(smallest)}) can "
+        f"Few clips resolve little. One clip of the smallest class ({counted(clips, 'clip')}, {_name(smallest)}) can "
         f"move its machine's AUC by {100 / clips:.3g} points; a pAUC is decided by the "
-        f"{'' if highest == 1 else f'{highest} '}highest of {_plural(normal, 'normal clip')} where there are fewest."
+        f"{'' if highest == 1 else f'{highest} '}highest of {counted(normal, 'normal clip')} where there are fewest."
     )
 
 
@@ -235,7 +236,7 @@ def _new_clips(new: Sequence[Row]) -> Iterator[str]:
     yield from ("", "### Machines, most unusual first", "")
     heads = ["new clips", "above the 95 % point", "unchanged: at most", "median percentile", "held-out clips"]
     yield from _markdown(["rank", "machine", *heads], _unusual_machines(machines))
-    yield from ("", f"### The {min(SHOWN, len(new))} most unusual of {_plural(len(new), 'new clip')}", "")
+    yield from ("", f"### The {min(SHOWN, len(new))} most unusual of {counted(len(new), 'new clip')}", "")
     rows = [
         [
             *(str(rank), _name(row), _code(name_clip((row["path"], row["start"], row["end"])))),
@@ -260,7 +261,7 @@ def _how_to_read_percentiles(machines: Collection[Sequence[Row]]) -> Iterator[st
     if known:
         yield ""
         count = (
-            _plural(known[-1], "held-out clip")
+            counted(known[-1], "held-out clip")
             if known[0] == known[-1]
             else f"{known[0]} to {known[-1]} held-out clips"
         )
@@ -323,10 +324,6 @@ def _spread(machine: Row, trials: Sequence[Row]) -> str:
 
 def _number(value: float, unit: str = "") -> str:
     return "–" if math.isnan(value) else f"{value:.1f}{unit}"
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _code(text: str) -> str:
