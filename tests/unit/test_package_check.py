@@ -589,6 +589,7 @@ def test_a_member_that_is_far_too_large_is_not_read(good: dict[int, Files], tmp_
     [
         ("", "there is no folder task2; the folders of the systems must stand in one"),
         ("mine/task2/", "the folder task2 lies in mine; it must stand at the top of the archive"),
+        ("Task2/", "the folder Task2 at the top of the archive must be called task2; rename it"),
     ],
 )
 def test_an_archive_with_task2_elsewhere_is_examined_all_the_same(

@@ -303,7 +303,7 @@ class Evaluate(Section):
         "conformal",
         description="How the threshold of an alarm is chosen: `conformal` from held-out normal clips "
         "(`training.validation`), which on average keeps the false-alarm rate it states; `gamma` by a distribution "
-        "fitted to the clips that were trained on, as the baselines since 2021 do, which does not.",
+        "fitted to the clips that were trained on, as the baselines of 2021 and 2022 do, which does not.",
     )
     false_alarm_rate: Fraction = Field(
         0.1, description="The share of normal clips that may raise an alarm; the baselines take 0.1."

@@ -276,7 +276,7 @@ def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Eva
         without = {rows.of_excluded(clip) for clip, _ in excluded}
         return MachineResult(machine, status, _counts(row.label for row in listed if row not in without), excluded)
     joined = join(machine, listed, settings.aggregator)
-    chosen = choose_thresholds(joined, settings)
+    chosen = choose_thresholds(machine.name, joined, settings)
     counts = _counts(joined.labels.tolist())
     status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in excluded))
     if status != Status.OK:
@@ -437,10 +437,19 @@ def _trial_areas(joined: LabelledScores, max_fpr: float) -> list[tuple[float, fl
     return [(metrics.auc(anomalous, trial), metrics.pauc(anomalous, trial, max_fpr)) for trial in trials]
 
 
-def choose_thresholds(joined: LabelledScores, settings: Evaluate) -> list[Threshold]:
-    """Choose the threshold of each trial, without a look at the test clips."""
+def choose_thresholds(name: str, joined: LabelledScores, settings: Evaluate) -> list[Threshold]:
+    """Choose the threshold of each trial of the machine `name`, without a look at the test clips."""
     if settings.threshold == "gamma":
-        return [thresholds.gamma(train, settings.false_alarm_rate) for train in joined.train]
+        chosen = [thresholds.gamma(train, settings.false_alarm_rate) for train in joined.train]
+        for trial, (threshold, train) in enumerate(zip(chosen, joined.train, strict=True)):
+            # A fit that failed puts most of its own clips above the threshold.
+            if (above := _share(train > threshold.value)) > 2 * settings.false_alarm_rate:
+                log.warning(
+                    "%s, trial %d: the gamma distribution does not fit: %.0f %% of the clips that it was fitted to are "
+                    "above the threshold, where %.0f %% were asked for; better set evaluate.threshold: conformal",
+                    *(name, trial, 100 * above, 100 * settings.false_alarm_rate),
+                )
+        return chosen
     return [thresholds.conformal(held_out, settings.false_alarm_rate) for held_out in joined.held_out]
 
 

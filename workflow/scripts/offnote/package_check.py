@@ -316,20 +316,24 @@ def _with_root(content: _Content) -> _Content:
         return content
     above = next((parts[: parts.index(ROOT)] for parts in names if ROOT in parts), None)
     if above is not None:
-        old, new = f"{'/'.join(above)}/{ROOT}", ROOT
+        old = f"{'/'.join(above)}/{ROOT}"
         text = f"the folder {ROOT} lies in {'/'.join(above)}; it must stand at the top of the archive"
     elif any(LABEL.fullmatch(parts[0]) for parts in names):
-        old, new = "", f"{ROOT}/"
+        old = ""
         text = f"there is no folder {ROOT}; the folders of the systems must stand in one"
+    elif old := next((parts[0] for parts in names if len(parts) > 1 and LABEL.fullmatch(parts[1])), ""):
+        text = f"the folder {old} at the top of the archive must be called {ROOT}; rename it"
     else:
         return content
     moved = _Content(whole=content.whole, mistakes=[Finding("", text)])
 
     def move(name: str) -> str:
-        return new + name.removeprefix(old) if name.startswith(old) else name
+        if not old:
+            return f"{ROOT}/{name}"
+        return ROOT + name.removeprefix(old) if f"{name}/".startswith(f"{old}/") else name
 
     moved.files = {move(name): read for name, read in content.files.items()}
-    moved.folders = {move(name) for name in content.folders}
+    moved.folders = {move(name) for name in content.folders if not old.startswith(f"{name}/")}
     moved.mistakes += [replace(finding, place=move(finding.place)) for finding in content.mistakes]
     return moved
 

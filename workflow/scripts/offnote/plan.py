@@ -316,15 +316,15 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
         if asked:
             raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
         return None
+    systems = [runs[name] for name in names]
+    if asked:
+        _require_sendable(systems, load_challenge(first.year), asked)
     try:
         labels = labels_of(first.lastname, first.institute, len(names))
     except InputError:
         if asked:
             raise
         return None
-    systems = [runs[name] for name in names]
-    if asked:
-        _require_sendable(systems, load_challenge(first.year), asked)
     reports = [run.settings.submission.technical_report for run in systems]
     files = planned_files(first.year, labels, [report is not None for report in reports])
     return PlannedSubmission(systems, files, list(filter(None, reports)))

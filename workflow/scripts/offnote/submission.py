@@ -47,11 +47,11 @@ class Measured:
     Attributes
     ----------
     sampling_rates
-        Of the recordings, in Hz.
+        Of the samples that the features are made from, in Hz.
     acoustic_features, machine_learning_method, front_end, aggregation_method
         As ``meta.yaml`` explains them.
     total_parameters
-        Of all networks together.
+        Of the networks that one clip meets, together.
     results
         In percent, by machine type of the development set and by key, as :func:`results_in_percent` returns them.
     macs
@@ -122,13 +122,16 @@ def labels_of(lastname: str | None, institute: str | None, systems: int) -> list
     """
     if not 1 <= systems <= SYSTEMS:
         raise InputError(f"the submission has {systems} systems; a team may send one to {SYSTEMS}")
+    for mistake in _name_mistakes(lastname, institute):
+        raise InputError(mistake)
+    return [f"{lastname}_{institute}_task2_{number}" for number in range(1, systems + 1)]
+
+
+def _name_mistakes(lastname: str | None, institute: str | None) -> Iterator[str]:
     for key, value in (("lastname", lastname), ("institute", institute)):
         if not value or not re.fullmatch("[A-Za-z0-9-]+", value):
             said = "is not stated" if not value else f"is {value!r}"
-            raise InputError(
-                f"submission.{key}: {said}; it is a part of the submission's name: letters, digits and hyphens"
-            )
-    return [f"{lastname}_{institute}_task2_{number}" for number in range(1, systems + 1)]
+            yield f"submission.{key}: {said}; it is a part of the submission's name: letters, digits and hyphens"
 
 
 def planned_files(year: int, labels: Sequence[str], reports: Sequence[bool]) -> list[str]:
@@ -213,7 +216,8 @@ def _stated_mistakes(section: config.Submission, challenge: Challenge) -> Iterat
     types = challenge.machines.get("development", {})
     anything = Measured([1], "-", "-", 0, {name: dict.fromkeys(package.results, 50.0) for name in types})
     stated = stated_once(section) | stated_of(section)
-    label = labels_of(section.lastname, section.institute, 1)[0]
+    yield from _name_mistakes(section.lastname, section.institute)
+    label = labels_of("Lastname", "Institute", 1)[0]  # Any will do.
     meta = _meta(label, stated, anything, challenge)
     meta["submission"] = {key: value for key, value in meta["submission"].items() if value is not None}
     for text in meta_mistakes(meta, label, challenge):

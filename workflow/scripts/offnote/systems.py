@@ -355,7 +355,7 @@ def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settin
         As :func:`offnote.evaluation.join`; or clips are slices, or two have one name.
     """
     joined = join(machine, listed, settings.evaluate.aggregator)
-    values = np.array([threshold.value for threshold in choose_thresholds(joined, settings.evaluate)])
+    values = np.array([threshold.value for threshold in choose_thresholds(machine.name, joined, settings.evaluate)])
     trial = settings.submission.trial
     chosen = slice(None) if trial == "mean" else slice(trial, trial + 1)
     sent, threshold = joined.test[chosen].mean(axis=0), float(values[chosen].mean())
@@ -480,7 +480,7 @@ def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mappi
             f"{features.hop_length}, {settings.window.frames} of them side by side"
         ),
         machine_learning_method="AE" if distance == "squared_error" else "AE, selective Mahalanobis distance",
-        front_end="mean of all channels" if settings.audio.channel == "mean" else None,
+        front_end=_front_end(settings),
         aggregation_method=AGGREGATIONS.get(settings.evaluate.aggregator, settings.evaluate.aggregator),
         # Those that one clip meets, as Keras counts them: a machine's network, once for each trial.
         total_parameters=len(trials) * max(sum(card.parameters.values()) for card in cards),
@@ -489,6 +489,15 @@ def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mappi
         seeds=[f"{settings.seed} (trial {number})" for number in trials],
         combination="average" if len(trials) > 1 else None,
     )
+
+
+def _front_end(settings: Settings) -> str | None:
+    """Say which microphone was listened to, where there are several."""
+    channel, demo = settings.audio.channel, challenge_of(settings).demo
+    if channel == "mean":
+        return "mean of all channels"
+    several = channel > 0 or (demo is not None and demo.channels > 1)
+    return f"channel {channel} alone, counted from 0" if several else None
 
 
 def multiply_accumulates(settings: Settings, frames: float) -> int:
