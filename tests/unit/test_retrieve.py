@@ -79,19 +79,28 @@ def parts(folder: Path) -> list[Path]:
 # What is there to download
 
 
+def records(year: int) -> dict[str, Any]:
+    """Read what a year's file says of each set; of a young year not all are there yet."""
+    content = yaml.safe_load((LAYOUTS / f"dcase{year}.yaml").read_text(encoding="utf-8"))
+    found: dict[str, Any] = content["records"]
+    return found
+
+
 @pytest.mark.parametrize("year", years())
 def test_every_year_names_an_archive_for_each_machine_type_of_each_set(year: int) -> None:
     machines = load_challenge(year).machines
     archives = archives_of(year)
-    for part in SETS:
+    recorded = records(year)
+    assert set(recorded) <= set(SETS)
+    for part in recorded:
         expected = machines["development" if part == "development" else "evaluation"]
         assert [archive.machine_type for archive in archives if archive.part == part] == list(expected)
-    assert len({archive.record for archive in archives}) == 3
     assert len({archive.listed for archive in archives}) == len(archives)
 
 
 def test_records_differ_from_year_to_year() -> None:
-    assert len({archive.record for year in years() for archive in archives_of(year)}) == 3 * len(years())
+    stated = [said["record"] for year in years() for said in records(year).values()]
+    assert len(stated) == len(set(stated)) > 20
 
 
 def test_of_a_young_year_what_there_is_is_retrieved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,8 +116,7 @@ def test_of_a_young_year_what_there_is_is_retrieved(tmp_path: Path, monkeypatch:
 
 def test_exceptions_name_archives_that_there_are_machines_for() -> None:
     for year in years():
-        content = yaml.safe_load((LAYOUTS / f"dcase{year}.yaml").read_text(encoding="utf-8"))
-        for said in content["records"].values():
+        for said in records(year).values():
             names = {archive.name for archive in archives_of(year)}
             assert set(said.get("exceptions", {}).values()) <= names
 

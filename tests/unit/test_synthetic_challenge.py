@@ -27,7 +27,9 @@ from offnote.synthetic_challenge import (
     takes,
 )
 
-every_year = pytest.mark.parametrize("year", years())
+# A young year's evaluation set is not known yet.
+WHOLE = [year for year in years() if load_challenge(year).machines.get("evaluation")]
+every_year = pytest.mark.parametrize("year", WHOLE)
 
 
 def small(year: int, train: int = 5, test_normal: int = 3, test_anomaly: int = 3) -> Demo:
@@ -116,7 +118,7 @@ def test_the_evaluators_tables_tell_what_the_names_do_not(year: int, tmp_path: P
 
 
 def test_attributes_are_hidden_for_some_machine_types_from_2024_on() -> None:
-    for year in years():
+    for year in WHOLE:
         hidden = {path.split("/")[0] for path in planned_paths(small(year)) if "noAttribute" in path}
         shown = {path.split("/")[0] for path in planned_paths(small(year)) if "_speed_" in path}
         assert bool(hidden) == (year >= 2024)
