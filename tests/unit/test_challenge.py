@@ -86,7 +86,7 @@ def test_every_year_is_described() -> None:
 def test_names_are_written_and_read_back(year: int) -> None:
     challenge = load_challenge(year)
     machines = [Machine(name, i) for types in challenge.machines.values() for name, ids in types.items() for i in ids]
-    assert len(machines) > 10
+    assert machines
     for template in filter(None, (challenge.scores, challenge.decisions)):
         for machine in machines:
             for section in challenge.files_of(machine):

@@ -10,7 +10,7 @@ import pytest
 import torch
 from offnote import cache, detectors
 from offnote.cache import CachedClip
-from offnote.challenge import ground_truth_files, load_challenge, read_folder, years
+from offnote.challenge import ground_truth_files, load_challenge, read_folder
 from offnote.clips import Clip, Entry, Machine
 from offnote.config import Demo, Training, Window
 from offnote.detectors import fit_scope, load_detector
@@ -19,6 +19,7 @@ from offnote.rehearsal import cast
 from offnote.synthetic_challenge import machines, takes
 
 from tests.small import small_model
+from tests.years import WHOLE
 
 
 def development(year: int) -> dict[Machine, list[Clip]]:
@@ -35,7 +36,7 @@ def development(year: int) -> dict[Machine, list[Clip]]:
     }
 
 
-@pytest.mark.parametrize("year", years())
+@pytest.mark.parametrize("year", WHOLE)
 def test_every_machine_of_the_evaluation_set_is_played_under_its_own_names(year: int) -> None:
     challenge = load_challenge(year)
     roles = cast(challenge, development(year))
@@ -78,7 +79,7 @@ def test_the_numbers_of_clips_tell_no_label() -> None:
     assert roles == [pair for pair in cast(load_challenge(2024), {machine: clips}) if pair[0].machine_type == "Scanner"]
 
 
-@pytest.mark.parametrize("year", years())
+@pytest.mark.parametrize("year", WHOLE)
 def test_ground_truth_is_read_back_as_the_evaluators_publish_it(tmp_path: Path, year: int) -> None:
     challenge = load_challenge(year)
     template = package_of(challenge).clip_name

@@ -367,6 +367,12 @@ def refusal(year: int, **systems: dict[str, Any]) -> list[str]:
     return []
 
 
+def test_a_name_that_cannot_stand_is_told_among_the_other_mistakes() -> None:
+    text = "\n".join(refusal(2024, ae={"lastname": "X Y", "institute": None, "abbreviation": "ABCDEFGHIJKL"}))
+    for mistake in ("submission.lastname: is 'X Y'", "submission.institute: is not stated", "submission.abbreviation:"):
+        assert mistake in text
+
+
 @pytest.mark.parametrize("year", YEARS)
 def test_what_is_stated_in_full_is_taken_before_anything_is_measured(tmp_path: Path, year: int) -> None:
     (tmp_path / "report.pdf").write_bytes(REPORT)

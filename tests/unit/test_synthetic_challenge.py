@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from offnote import audio
-from offnote.challenge import load_challenge, read_folder, years
+from offnote.challenge import load_challenge, read_folder
 from offnote.clips import Machine
 from offnote.config import Audio, Demo
 from offnote.datasets import parse_paths
@@ -27,8 +27,8 @@ from offnote.synthetic_challenge import (
     takes,
 )
 
-# A young year's evaluation set is not known yet.
-WHOLE = [year for year in years() if load_challenge(year).machines.get("evaluation")]
+from tests.years import WHOLE
+
 every_year = pytest.mark.parametrize("year", WHOLE)
 
 

@@ -12,13 +12,21 @@ import pytest
 import torch
 from offnote.challenge import Section, load_challenge
 from offnote.clips import Clip, Entry, Excluded, Machine, write_clips
-from offnote.config import Settings, Window, resolve
+from offnote.config import Evaluate, Settings, Window, resolve
 from offnote.detectors import Card
 from offnote.errors import InputError
-from offnote.evaluation import MachineScores
+from offnote.evaluation import LabelledScores, MachineScores, choose_thresholds
 from offnote.models import Autoencoder
 from offnote.scores import ScoreTable, write
-from offnote.systems import ScoredRun, judge_run, multiply_accumulates, require_one_recipe, sent_scores, system_of
+from offnote.systems import (
+    ScoredRun,
+    front_end,
+    judge_run,
+    multiply_accumulates,
+    require_one_recipe,
+    sent_scores,
+    system_of,
+)
 from torch.utils.flop_counter import FlopCounterMode
 
 FAN = Machine("fan", "id_00")
@@ -81,6 +89,31 @@ def test_labels_choose_nothing(tmp_path: Path) -> None:
     other = sent_scores(machine, [replace(clip, label="anomaly") for clip in listed(names)], settings())
     assert one.scores.tobytes() == other.scores.tobytes()
     assert str(one.decisions) == str(other.decisions)
+
+
+def test_a_gamma_distribution_that_does_not_fit_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    generator = np.random.default_rng(4)
+    spread = np.sort(np.concatenate([generator.normal(20.0, 1.0, 891), generator.normal(30.0, 1.0, 9)]))
+    joined = LabelledScores([], np.array([]), np.array([]), np.zeros((2, 0)), [], [spread, spread[:800]], [])
+    chosen = choose_thresholds("fan/id_00", joined, Evaluate(threshold="gamma"))
+    failed = [float(np.mean(train > found.value)) > 0.2 for train, found in zip(joined.train, chosen, strict=True)]
+    assert failed == [True, False]
+    [line] = caplog.messages
+    assert line.startswith("fan/id_00, trial 0: the gamma distribution does not fit: ")
+
+
+@pytest.mark.parametrize(
+    ("year", "channel", "said"),
+    [
+        (2025, 0, None),
+        (2025, 2, "channel 2 alone, counted from 0"),
+        (2026, 0, "channel 0 alone, counted from 0"),
+        (2026, 1, "channel 1 alone, counted from 0"),
+        (2026, "mean", "mean of all channels"),
+    ],
+)
+def test_the_microphone_is_told_where_there_are_several(year: int, channel: int | str, said: str | None) -> None:
+    assert front_end(settings(year, audio={"channel": channel})) == said
 
 
 def test_slices_and_clips_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -480,7 +480,7 @@ def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mappi
             f"{features.hop_length}, {settings.window.frames} of them side by side"
         ),
         machine_learning_method="AE" if distance == "squared_error" else "AE, selective Mahalanobis distance",
-        front_end=_front_end(settings),
+        front_end=front_end(settings),
         aggregation_method=AGGREGATIONS.get(settings.evaluate.aggregator, settings.evaluate.aggregator),
         # Those that one clip meets, as Keras counts them: a machine's network, once for each trial.
         total_parameters=len(trials) * max(sum(card.parameters.values()) for card in cards),
@@ -491,7 +491,7 @@ def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mappi
     )
 
 
-def _front_end(settings: Settings) -> str | None:
+def front_end(settings: Settings) -> str | None:
     """Say which microphone was listened to, where there are several."""
     channel, demo = settings.audio.channel, challenge_of(settings).demo
     if channel == "mean":
