@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, cycle
 from pathlib import Path
 from typing import TypeVar
 
@@ -355,18 +355,49 @@ def _one_by_one(
 def _in_batches(
     clips: Iterable[_Clip], pool: Executor, ahead: int, audio: config.Audio, log_mel: LogMel
 ) -> Iterator[_Transformed | BrokenClipError]:
-    """Give the frames of each clip, computed in batches while the threads decode the next ones."""
+    """Give the frames of each clip, computed in batches while the threads decode the next ones.
+
+    The device begins with a batch before the frames of the one before are asked of it: of two batches in a row, each on
+    its own stream, one is copied while the other is computed.
+    """
     device = log_mel.window.device
+    two = [torch.cuda.Stream(device) for _ in range(2)] if device.type == "cuda" else [None]  # type: ignore[no-untyped-call]
+    streams = cycle(two)
     decoded = _in_order(pool, _or_broken(lambda clip: _decoded(clip, audio, log_mel)), clips, ahead)
+    begun: deque[Callable[[], Iterable[_Transformed | BrokenClipError]]] = deque()
     for batch in _batches(decoded):
-        if isinstance(batch, BrokenClipError):
-            yield batch
-            continue
-        samples = torch.from_numpy(np.stack(batch))
-        if device.type == "cuda":
-            samples = samples.pin_memory()
-        for frames in log_mel(samples.to(device, non_blocking=True)).cpu().numpy():
-            yield _Transformed(samples.shape[-1], frames)
+        begun.append(_begin(batch, log_mel, next(streams)))
+        if len(begun) > 1:
+            yield from begun.popleft()()
+    while begun:
+        yield from begun.popleft()()
+
+
+def _begin(
+    batch: Sequence[NDArray[np.float32]] | BrokenClipError, log_mel: LogMel, stream: torch.cuda.Stream | None
+) -> Callable[[], Iterable[_Transformed | BrokenClipError]]:
+    """Let the device begin with a batch, and return what waits for its frames."""
+    if isinstance(batch, BrokenClipError):
+        return lambda: [batch]
+    samples = torch.from_numpy(np.stack(batch))
+    if stream is None:
+        computed = log_mel(samples.to(log_mel.window.device))
+        return lambda: _apart_by_clip(computed.cpu(), samples)
+    with torch.cuda.stream(stream):
+        computed = log_mel(samples.pin_memory().to(log_mel.window.device, non_blocking=True))
+        # Into pinned memory: a copy into any other would wait for the device.
+        frames = torch.empty_like(computed, device="cpu", pin_memory=True).copy_(computed, non_blocking=True)
+        done = stream.record_event()
+
+    def wait() -> Iterable[_Transformed]:
+        done.synchronize()
+        return _apart_by_clip(frames, samples)
+
+    return wait
+
+
+def _apart_by_clip(frames: Tensor, samples: Tensor) -> list[_Transformed]:
+    return [_Transformed(samples.shape[-1], of_clip) for of_clip in frames.numpy()]
 
 
 def _decoded(clip: _Clip, audio: config.Audio, log_mel: LogMel) -> NDArray[np.float32]:
