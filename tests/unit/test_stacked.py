@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -183,3 +183,43 @@ def test_a_killed_fit_goes_on_to_the_same_bytes(
             fit_files(caches, tmp_path / "resumed", tmp_path / "kept")
     assert len(list((tmp_path / "kept").rglob("state.safetensors"))) == len(caches)
     assert content(fit_files(caches, tmp_path / "resumed", tmp_path / "kept")) == undisturbed
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+@pytest.mark.parametrize("schedule", ["published", "fast"])
+def test_products_in_bfloat16_leave_weights_in_single_precision_near_those_of_float32(
+    caches: list[FeatureCache], batch_norm: bool, schedule: Literal["published", "fast"]
+) -> None:
+    found = {}
+    for precision in ("float32", "tf32", "bfloat16"):
+        for together in (False, True):
+            recipe = RECIPE.model_copy(update={"precision": precision, "schedule": schedule})
+            sources = [source(opened) for opened in caches]
+            for each in sources:
+                each.dtype = torch.float32
+            states = states_of(sources, recipe, batch_norm=batch_norm)
+            for state in states:
+                state.network.float()
+                state.optimiser.mean, state.optimiser.square = (
+                    state.optimiser.mean.float(),
+                    state.optimiser.square.float(),
+                )
+            names, keep = list("abc"), [lambda _: None] * 3
+            if together:
+                fit_stacked(states, sources, [None] * 3, recipe, names, keep)
+            else:
+                for state, each, name in zip(states, sources, names, strict=True):
+                    fit(state, each, None, recipe, name, keep[0])
+            tensors = [tensor for state in states for tensor in state.network.parameters()]
+            assert {tensor.dtype for tensor in tensors} == {torch.float32}
+            found[precision, together] = (
+                torch.cat([tensor.detach().flatten() for tensor in tensors]),
+                [state.history.loss[-1] for state in states],
+            )
+    for together in (False, True):
+        weights, losses = found["float32", together]
+        # A CPU has no tf32.
+        assert torch.equal(weights, found["tf32", together][0])
+        rough, rough_losses = found["bfloat16", together]
+        assert not torch.equal(weights, rough)
+        assert rough_losses == pytest.approx(losses, rel=0.05)

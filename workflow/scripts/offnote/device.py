@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from offnote.errors import InputError
 from offnote.files import lock
@@ -300,6 +300,38 @@ def describe(device: torch.device) -> dict[str, str | int]:
         described["capability"] = torch.backends.cpu.get_cpu_capability()
         described["threads"] = torch.get_num_threads()
     return described | {"torch": str(torch.__version__)}
+
+
+@contextmanager
+def products_in(precision: Literal["float32", "tf32", "bfloat16"], device: torch.device) -> Iterator[None]:
+    """Compute the matrix products of a block in less precision than float32.
+
+    Parameters
+    ----------
+    precision
+        ``float32`` changes nothing, and ``tf32`` nothing but on a GPU that has it. With ``bfloat16`` weights and sums
+        stay in float32.
+    device
+        Where the block computes.
+
+    Examples
+    --------
+    >>> import torch
+    >>> with products_in("bfloat16", torch.device("cpu")):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    import torch
+
+    if precision == "bfloat16":
+        with torch.autocast(device.type, torch.bfloat16, cache_enabled=False):
+            yield
+        return
+    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = False
 
 
 def _keep_freed_memory() -> None:

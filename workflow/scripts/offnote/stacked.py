@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from offnote.config import Training
+from offnote.device import products_in
 from offnote.logs import log, progress
 from offnote.models import Autoencoder, Centred
 from offnote.schedules import epochs_of, learning_rate
@@ -234,7 +235,8 @@ def _epoch(
         rates = torch.tensor([learning_rate(settings, share) for share in done.tolist()], dtype=torch.float64)
         starts = nn.utils.rnn.pad_sequence(batches, batch_first=True)
         batch = gather(joined, starts.flatten(), windows[0].size).to(windows[0].dtype)
-        losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
+        with products_in(settings.precision, joined.device):
+            losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
         total += losses * counts.to(losses.device)
         seen += counts
     return (total.cpu() / of_source).tolist()

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from offnote.cache import FeatureCache
 from offnote.clips import Entry
 from offnote.config import Training
+from offnote.device import products_in
 from offnote.errors import InputError
 from offnote.logs import progress
 from offnote.models import Autoencoder, Centred, reconstruction_errors
@@ -383,8 +384,9 @@ def _epoch(state: State, windows: WindowSource, settings: Training) -> float:
         epochs = len(state.history.loss) + (seen + len(batch) / 2) / windows.windows
         state.optimiser.learning_rate = learning_rate(settings, epochs / epochs_of(settings))
         seen += len(batch)
-        loss = nn.functional.mse_loss(state.network(batch), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        with products_in(settings.precision, windows.device):
+            loss = nn.functional.mse_loss(state.network(batch), batch)
+            loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         # summed where it lies: asking for a number here would make the device wait in every step
         total += loss.detach() * len(batch)
