@@ -17,6 +17,8 @@ from offnote.clips import Machine
 from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
 
+from tests.years import WHOLE
+
 YEARS = range(2020, 2027)
 Table = Mapping[str, float]
 
@@ -80,13 +82,14 @@ def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
 
 def test_every_year_is_described() -> None:
     assert years() == list(YEARS)
+    assert set(range(2020, 2027)) <= set(WHOLE)
 
 
 @pytest.mark.parametrize("year", YEARS)
 def test_names_are_written_and_read_back(year: int) -> None:
     challenge = load_challenge(year)
     machines = [Machine(name, i) for types in challenge.machines.values() for name, ids in types.items() for i in ids]
-    assert machines
+    assert len(machines) > 10 or year not in WHOLE
     for template in filter(None, (challenge.scores, challenge.decisions)):
         for machine in machines:
             for section in challenge.files_of(machine):

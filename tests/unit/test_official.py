@@ -242,11 +242,11 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
     assert found.official_score is not None
     score = f"{100 * found.official_score:.2f}"
     assert f"Score of a part: {score}, the harmonic mean of AUC source, AUC target and pAUC over 6 of 21 score" in text
-    assert "**Score files of the set that are not there**, and so in no mean: ToyTrain (3), " in text
     whole = "\n".join(report("mine", replace(found, absent=[])))
     assert f"**Official score: {score}**, the harmonic mean of AUC source, AUC target and pAUC over all score" in whole
     assert "not there" not in whole
-    assert "in no mean: ToyTrain (3), bearing (3), gearbox (3), slider (3), valve (3)." in text
+    types = "ToyTrain (3), bearing (3), gearbox (3), slider (3), valve (3)"
+    assert f"**Score files of the set that are not there**, and so in no mean: {types}." in text
     for title in ("AUC source", "F1-EV", "F1 score target"):
         assert f" {title} |" in text
     lines = [line for line in text.splitlines() if line.startswith("| fan")]

@@ -91,7 +91,7 @@ def test_labels_choose_nothing(tmp_path: Path) -> None:
     assert str(one.decisions) == str(other.decisions)
 
 
-def test_a_gamma_distribution_that_does_not_fit_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_gamma_distribution_that_does_not_fit_is_told(caplog: pytest.LogCaptureFixture) -> None:
     generator = np.random.default_rng(4)
     spread = np.sort(np.concatenate([generator.normal(20.0, 1.0, 891), generator.normal(30.0, 1.0, 9)]))
     joined = LabelledScores([], np.array([]), np.array([]), np.zeros((2, 0)), [], [spread, spread[:800]], [])

@@ -257,7 +257,14 @@ class Challenge(_Described):
         return Section(**found.groupdict()) if found else None
 
     def owns(self, name: str, template: str) -> bool:
-        """Tell whether a file's name begins as the template does, however it goes on and ends, ``.CSV`` too."""
+        """Tell whether a file's name begins with the template's first words, in whatever case, however it goes on.
+
+        Examples
+        --------
+        >>> challenge = load_challenge(2026)
+        >>> [challenge.owns(name, challenge.scores) for name in ("Anomaly_Scores.CSV", "result.csv")]
+        [True, False]
+        """
         return name.casefold().startswith(template.partition("{")[0].rstrip("_"))
 
     def files_of(self, machine: Machine) -> list[Section]:

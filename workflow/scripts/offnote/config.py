@@ -54,6 +54,7 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 BrokenClips = Literal["stop", "exclude"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 RecordSet = Literal["development", "additional_training", "evaluation"]
 
 
@@ -276,11 +277,11 @@ class Training(Section):
         description="Train the models of a job (`jobs.machines`) at once, as one stacked model: many small ones keep a "
         "GPU busy that way. Each comes out as by itself but for its last digits, which depend on what goes together.",
     )
-    precision: Literal["float32", "tf32", "bfloat16"] = Field(
+    precision: Precision = Field(
         "float32",
         description="What the matrix products of training are computed in, of float32 weights: `tf32` on a GPU since "
-        "Ampere (elsewhere as `float32`), `bfloat16` everywhere, faster on a GPU alone. Scores are computed in float32 "
-        "whatever it is.",
+        "Ampere (elsewhere as `float32`), `bfloat16` everywhere, though a CPU takes many times as long. Scores are "
+        "computed in float32 whatever it is.",
     )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from offnote.errors import InputError
 from offnote.files import lock
@@ -25,6 +25,8 @@ from offnote.logs import log
 
 if TYPE_CHECKING:
     import torch
+
+    from offnote.config import Precision
 
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -303,7 +305,7 @@ def describe(device: torch.device) -> dict[str, str | int]:
 
 
 @contextmanager
-def products_in(precision: Literal["float32", "tf32", "bfloat16"], device: torch.device) -> Iterator[None]:
+def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
     """Compute the matrix products of a block in less precision than float32.
 
     Parameters

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain, cycle
+from itertools import chain, cycle, repeat
 from pathlib import Path
 from typing import TypeVar
 
@@ -361,8 +361,9 @@ def _in_batches(
     its own stream, one is copied while the other is computed.
     """
     device = log_mel.window.device
-    two = [torch.cuda.Stream(device) for _ in range(2)] if device.type == "cuda" else [None]  # type: ignore[no-untyped-call]
-    streams = cycle(two)
+    streams: Iterator[torch.cuda.Stream | None] = repeat(None)
+    if device.type == "cuda":
+        streams = cycle([torch.cuda.Stream(device), torch.cuda.Stream(device)])  # type: ignore[no-untyped-call]
     decoded = _in_order(pool, _or_broken(lambda clip: _decoded(clip, audio, log_mel)), clips, ahead)
     begun: deque[Callable[[], Iterable[_Transformed | BrokenClipError]]] = deque()
     for batch in _batches(decoded):
@@ -382,7 +383,7 @@ def _begin(
     samples = torch.from_numpy(np.stack(batch))
     if stream is None:
         computed = log_mel(samples.to(log_mel.window.device))
-        return lambda: _apart_by_clip(computed.cpu(), samples)
+        return lambda: _by_clip(computed.cpu(), samples)
     with torch.cuda.stream(stream):
         computed = log_mel(samples.pin_memory().to(log_mel.window.device, non_blocking=True))
         # Into pinned memory: a copy into any other would wait for the device.
@@ -391,12 +392,12 @@ def _begin(
 
     def wait() -> Iterable[_Transformed]:
         done.synchronize()
-        return _apart_by_clip(frames, samples)
+        return _by_clip(frames, samples)
 
     return wait
 
 
-def _apart_by_clip(frames: Tensor, samples: Tensor) -> list[_Transformed]:
+def _by_clip(frames: Tensor, samples: Tensor) -> list[_Transformed]:
     return [_Transformed(samples.shape[-1], of_clip) for of_clip in frames.numpy()]
 
 

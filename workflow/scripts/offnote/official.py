@@ -338,10 +338,8 @@ def _official_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"{challenge.year} has no official score of a single system: it ranks teams by machine type."
         return
     *most, last = map(_title, challenge.official_score.of)
-    score, mean = (
-        f"{100 * evaluation.official_score:.2f}",
-        f"the {challenge.official_score.mean} mean of {', '.join(most)} and {last}",
-    )
+    score = f"{100 * evaluation.official_score:.2f}"
+    mean = f"the {challenge.official_score.mean} mean of {', '.join(most)} and {last}"
     if evaluation.absent:
         there = f"{len(evaluation.sections)} of {len(evaluation.sections) + len(evaluation.absent)}"
         yield f"Score of a part: {score}, {mean} over {there} score files. The official score needs them all."

@@ -188,7 +188,8 @@ def fit_stacked(
     for epoch in progress(left, len(left), f"epochs of {len(states)} models at once"):
         # A fit that was killed may have kept some networks after a later epoch than others: these catch up first.
         behind = [len(state.history.loss) == epoch for state in states]
-        losses = _epoch(stack, states, behind, windows, joined, settings)
+        with products_in(settings.precision, joined.device):
+            losses = _epoch(stack, states, behind, windows, joined, settings)
         stack.hand_back()
         for place, state in enumerate(states):
             if behind[place]:
@@ -235,8 +236,7 @@ def _epoch(
         rates = torch.tensor([learning_rate(settings, share) for share in done.tolist()], dtype=torch.float64)
         starts = nn.utils.rnn.pad_sequence(batches, batch_first=True)
         batch = gather(joined, starts.flatten(), windows[0].size).to(windows[0].dtype)
-        with products_in(settings.precision, joined.device):
-            losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
+        losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
         total += losses * counts.to(losses.device)
         seen += counts
     return (total.cpu() / of_source).tolist()

@@ -45,6 +45,7 @@ from offnote.submission import (
     stated_once,
     write_submission,
 )
+from offnote.wording import counted
 
 RECIPE = ("detector", "window", "model", "training", "features", "n_mels", "seed")
 """What ``model.json`` says of the settings behind a model."""
@@ -273,9 +274,8 @@ def _told(benchmarks: Sequence[Path]) -> str:
     """Say how long jobs took, by what Snakemake wrote of each."""
     there = [path for path in benchmarks if path.is_file()]
     seconds = sum(json.loads(line)["s"] for path in there for line in path.read_text(encoding="utf-8").splitlines())
-    jobs = f"{len(benchmarks)} job{'s' * (len(benchmarks) != 1)}"
     lost = f" (of {len(benchmarks) - len(there)} of them, whose logs are gone, nothing is known)"
-    return f"{seconds:.0f} s in {jobs}{lost if len(there) < len(benchmarks) else ''}"
+    return f"{seconds:.0f} s in {counted(len(benchmarks), 'job')}{lost if len(there) < len(benchmarks) else ''}"
 
 
 def _truths(
@@ -492,7 +492,14 @@ def _measured(run: ScoredRun, cards: Sequence[Card], results: Mapping[str, Mappi
 
 
 def front_end(settings: Settings) -> str | None:
-    """Say which microphone was listened to, where there are several."""
+    """Say which microphone was listened to, where there are several; None where there is one.
+
+    Examples
+    --------
+    >>> from offnote.config import resolve
+    >>> front_end(resolve({"preset": "dcase2026", "submission": {"year": 2026}, "audio": {"channel": 1}})["demo"])
+    'channel 1 alone, counted from 0'
+    """
     channel, demo = settings.audio.channel, challenge_of(settings).demo
     if channel == "mean":
         return "mean of all channels"

@@ -68,9 +68,8 @@ def gamma(train: FloatArray, rate: float) -> Threshold:
     """Choose a threshold as the baselines of 2021 and 2022 do: by a gamma distribution of the training clips' scores.
 
     The clips are those that the model was trained on, which it knows better than any new one: more normal clips than
-    `rate` will raise an alarm, so nothing is stated. From 2023 on, the baselines fit the losses of whole batches of
-    windows, which mix clips and so spread less; here it is the clips' scores in every year, as it is they that are
-    decided on.
+    `rate` will raise an alarm, so nothing is stated. From 2023 on, the baselines fit the losses of
+    batches; here it is the clips' scores in every year, as it is they that are decided on.
 
     Parameters
     ----------

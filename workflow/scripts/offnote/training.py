@@ -353,7 +353,9 @@ def fit(
     """
     remaining = range(len(state.history.loss), epochs_of(settings))
     for _ in progress(remaining, len(remaining), f"epochs of {what}"):
-        finish_epoch(state, _epoch(state, windows, settings), validation, what, after_epoch)
+        with products_in(settings.precision, windows.device):
+            loss = _epoch(state, windows, settings)
+        finish_epoch(state, loss, validation, what, after_epoch)
 
 
 def finish_epoch(
@@ -384,9 +386,8 @@ def _epoch(state: State, windows: WindowSource, settings: Training) -> float:
         epochs = len(state.history.loss) + (seen + len(batch) / 2) / windows.windows
         state.optimiser.learning_rate = learning_rate(settings, epochs / epochs_of(settings))
         seen += len(batch)
-        with products_in(settings.precision, windows.device):
-            loss = nn.functional.mse_loss(state.network(batch), batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+        loss = nn.functional.mse_loss(state.network(batch), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
         state.optimiser.step()
         # summed where it lies: asking for a number here would make the device wait in every step
         total += loss.detach() * len(batch)
