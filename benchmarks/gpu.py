@@ -12,18 +12,18 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
 from offnote import cache
 from offnote.cache import CachedClip
 from offnote.clips import Entry
-from offnote.config import ROOT, Settings, resolve
-from offnote.device import describe, set_threads
+from offnote.config import ROOT, Precision, Settings, resolve
+from offnote.device import describe, products_in, set_threads
 from offnote.features import LogMel
 from offnote.files import replacing
 from offnote.models import Autoencoder
@@ -36,8 +36,11 @@ from benchmarks.tables import digits
 CLIPS_AT_ONCE = 32
 CLIP_SECONDS = 10
 PRESETS = ("mimii", "dcase2020")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+EPOCHS = 10
+"""So many steps that recording the first of them weighs as little as in a real fit."""
 NUMBER_BYTES = 4
-LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx")
+LAUNCHES = ("cudaLaunchKernel", "cudaLaunchKernelExC", "cuLaunchKernel", "cuLaunchKernelEx", "cudaGraphLaunch")
 
 
 class Line(NamedTuple):
@@ -64,29 +67,32 @@ class Device:
     ----------
     device : torch.device
         The device.
-    flops : float
-        Floating point operations a second in a large product of float32 matrices.
+    flops : dict of str to float
+        Floating point operations a second in a large product of matrices, in each precision.
     bandwidth : float
         Bytes a second, read and written, in copying a large tensor.
     """
 
     device: torch.device
-    flops: float
+    flops: dict[Precision, float]
     bandwidth: float
 
     @classmethod
-    def measured(cls, device: torch.device) -> Device:
+    def measured(cls, device: torch.device, precisions: Sequence[Precision]) -> Device:
         """Measure a device."""
         size, numbers = (8192, 2**28) if device.type == "cuda" else (1024, 2**24)
         matrix = torch.rand(size, size, device=device)
         long, other = torch.rand(2, numbers, device=device)
-        product = _seconds(device, lambda: matrix @ matrix)
+        flops: dict[Precision, float] = {}
+        for precision in precisions:
+            with products_in(precision, device):
+                flops[precision] = 2 * size**3 / _seconds(device, lambda: matrix @ matrix)
         copy = _seconds(device, lambda: other.copy_(long))
-        return cls(device, 2 * size**3 / product, 2 * NUMBER_BYTES * numbers / copy)
+        return cls(device, flops, 2 * NUMBER_BYTES * numbers / copy)
 
-    def floor(self, operations: float, traffic: float) -> tuple[float, str]:
+    def floor(self, operations: float, traffic: float, precision: Precision = "float32") -> tuple[float, str]:
         """Return how often a second so much can be done at most, and what limits it."""
-        return min((self.flops / operations, "arithmetic"), (self.bandwidth / traffic, "memory"))
+        return min((self.flops[precision] / operations, "arithmetic"), (self.bandwidth / traffic, "memory"))
 
 
 def log_mel(on: Device, settings: Settings) -> Line:
@@ -106,15 +112,14 @@ def log_mel(on: Device, settings: Settings) -> Line:
     )  # fmt: skip
 
 
-def training(on: Device, settings: Settings, machines: int, clips: int, folder: Path) -> Line:
+def training(on: Device, settings: Settings, machines: int, clips: int, folder: Path, precision: Precision) -> Line:
     """Time steps of training, of one machine or of several at once; the rate counts each machine's steps."""
-    settings = settings.model_copy(
-        update={"training": settings.training.model_copy(update={"epochs": 1, "memory": 1e6})}
-    )
+    changes = {"epochs": EPOCHS, "memory": 1e6, "precision": precision}
+    settings = settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
     sources = [_source(settings, folder / f"{number}.h5", clips, on.device) for number in range(machines)]
     states = [_state(settings, source, seed) for seed, source in enumerate(sources)]
 
-    def epoch() -> None:
+    def whole_fit() -> None:
         for state in states:
             state.history.loss.clear()
         if machines == 1:
@@ -124,9 +129,9 @@ def training(on: Device, settings: Settings, machines: int, clips: int, folder: 
             keep: list[Callable[[State], None]] = [lambda _: None] * machines
             fit_stacked(states, sources, [None] * machines, settings.training, names, keep)
 
-    steps = -(-sources[0].windows // settings.training.batch_size)
-    seconds = _seconds(on.device, epoch)
-    launches = _launches(on.device, epoch) / steps if on.device.type == "cuda" else None
+    steps = EPOCHS * -(-sources[0].windows // settings.training.batch_size)
+    seconds = _seconds(on.device, whole_fit)
+    launches = _launches(on.device, whole_fit) / steps if on.device.type == "cuda" else None
     widths = [sources[0].inputs, *settings.model.hidden, sources[0].inputs]
     batch = settings.training.batch_size
     products = [one * other for one, other in pairwise(widths)]
@@ -134,9 +139,9 @@ def training(on: Device, settings: Settings, machines: int, clips: int, folder: 
     operations = machines * 2 * batch * (3 * sum(products) - products[0])
     # Weights and both moments read and written, the gradient both too; what each layer gives, written and read.
     traffic = machines * NUMBER_BYTES * (8 * sum(products) + 2 * batch * sum(widths))
-    floor, limit = on.floor(operations, traffic)
+    floor, limit = on.floor(operations, traffic, precision)
     models = "one model" if machines == 1 else f"{machines} models stacked"
-    what = f"steps of training, preset {settings.preset}, {models}"
+    what = f"steps of training, preset {settings.preset}, {models}, {precision}"
     return Line(what, machines * steps / seconds, "steps/s", launches, machines * floor, limit)
 
 
@@ -196,6 +201,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--device", default="cuda", help="`cpu` shows that all of this runs, and nothing about a GPU")
     parser.add_argument("--machines", type=int, default=41, help="models in a stack (default: 41)")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=PRECISIONS, help="of training")
     parser.add_argument("--clips", type=int, default=200, help="training clips of a machine (default: 200)")
     parser.add_argument("--folder", type=Path, default=ROOT / "results" / "benchmarks", help="where the table goes")
     options = parser.parse_args()
@@ -203,11 +209,12 @@ def main() -> None:
         sys.exit("bench-gpu: PyTorch finds no GPU here, so nothing was measured; `offnote doctor` says what it finds")
     device = torch.device(options.device)
     set_threads(1)
-    on = Device.measured(device)
+    on = Device.measured(device, options.precisions)
     name = describe(device)
     about = (
-        f"{name.get('name', device.type)}: {digits(on.flops / 1e12)} Tflop/s in float32, "
-        f"{digits(on.bandwidth / 1e9)} GB/s, torch {torch.__version__}"
+        f"{name.get('name', device.type)}: "
+        + ", ".join(f"{digits(flops / 1e12)} Tflop/s in {precision}" for precision, flops in on.flops.items())
+        + f", {digits(on.bandwidth / 1e9)} GB/s, torch {torch.__version__}"
     )
     lines = []
     with TemporaryDirectory() as temporary:
@@ -216,7 +223,10 @@ def main() -> None:
             folder = Path(temporary) / preset
             folder.mkdir()
             lines.append(log_mel(on, settings))
-            lines += [training(on, settings, machines, options.clips, folder) for machines in (1, options.machines)]
+            lines += [
+                training(on, settings, machines, options.clips, folder, precision)
+                for machines, precision in product((1, options.machines), options.precisions)
+            ]
     written = table(lines, about)
     with replacing(options.folder / "bench_gpu.md") as path:
         path.write_text(written, encoding="utf-8")

@@ -216,12 +216,14 @@ def test_growth_is_measured_through_the_real_workflow(tmp_path: Path) -> None:
 
 def test_the_gpu_benchmark_measures_both_presets(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "benchmarks.gpu", "--device", "cpu", "--machines", "2", "--clips", "4"]
+    command += ["--precisions", "tf32"]
     done = subprocess.run([*command, "--folder", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     rows = [line.split(" | ") for line in (tmp_path / "bench_gpu.md").read_text(encoding="utf-8").splitlines()[4:]]
     assert [row[0].removeprefix("| ").split(",")[0] for row in rows] == [
-        *["log-mel spectrograms", "steps of training", "steps of training"] * 2
+        *["log-mel spectrograms", *["steps of training"] * 2] * 2
     ]
+    assert [row[0].split(", ")[-1] for row in rows[1:3]] == ["tf32"] * 2
     # Beside other work a floor may be measured too low.
     assert all(float(row[-1].split(" %")[0]) > 0 for row in rows)
 

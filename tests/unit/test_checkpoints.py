@@ -15,6 +15,7 @@ from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
 from offnote.config import Training, Window
 from offnote.detectors import fit_scope
+from offnote.recording import Step
 
 from tests.small import small_model
 
@@ -69,13 +70,13 @@ def kill_in_epoch(monkeypatch: pytest.MonkeyPatch, number: int) -> list[int]:
     """End the process in that epoch, counted from 1; the list that is returned counts the epochs begun."""
     whole, begun = training._epoch, []
 
-    def epoch(state: training.State, windows: training.WindowSource, settings: Training) -> float:
+    def epoch(state: training.State, windows: training.WindowSource, settings: Training, take: Step) -> None:
         begun.append(len(state.history.loss) + 1)
         if begun[-1] == number:
             # Half an epoch is trained, and lost.
             next(iter(windows.batches(settings.batch_size, state.generator)))
             raise Killed
-        return whole(state, windows, settings)
+        whole(state, windows, settings, take)
 
     monkeypatch.setattr(training, "_epoch", epoch)
     return begun

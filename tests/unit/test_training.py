@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -176,25 +176,24 @@ def test_adam_against_numpy() -> None:
         values = values - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-7)
         loss = nn.functional.mse_loss(layer(torch.from_numpy(inputs)), torch.from_numpy(targets[:, :2]))
         torch.autograd.backward(loss)
-        optimiser.step()
+        optimiser.step(optimiser.next_factors())
         found = torch.cat([layer.weight.detach().flatten(), layer.bias.detach()]).numpy()
         # A weight that a step has brought near to zero keeps the rounding of its terms, which are about 1.
         np.testing.assert_allclose(found, values, rtol=1e-12, atol=1e-14)
 
 
-class DoubleSource(WindowSource):
-    """Windows in float64, so that equal algorithms stay equal."""
-
-    def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[torch.Tensor]:
-        for batch in super().batches(batch_size, generator):
-            yield batch.double()
+def double_source(opened: FeatureCache) -> WindowSource:
+    """Windows of the first clip in float64, so that equal algorithms stay equal."""
+    source = WindowSource([opened], [(0, 0)], SIZE, CPU)
+    source.dtype = torch.float64
+    return source
 
 
 def test_a_whole_fit_against_a_plain_loop_with_torchs_adam(tmp_path: Path) -> None:
     opened = made_cache(tmp_path / "a.h5", [43])
     fitted, reference = network().double(), network().double()
     state = start(fitted, RECIPE, generator(7))
-    fit(state, DoubleSource([opened], [(0, 0)], SIZE, CPU), None, RECIPE, "fan")
+    fit(state, double_source(opened), None, RECIPE, "fan")
 
     windows = torch.from_numpy(opened.clip(0).reshape(-1)).unfold(0, MELS * SIZE, MELS).double()
     shuffling = generator(7)
@@ -340,7 +339,7 @@ def far_from_zero(path: Path, lengths: Sequence[int]) -> FeatureCache:
 
 def test_a_fast_fit_against_a_plain_loop_on_centred_windows(tmp_path: Path) -> None:
     opened = far_from_zero(tmp_path / "a.h5", [43])
-    source = DoubleSource([opened], [(0, 0)], SIZE, CPU)
+    source = double_source(opened)
     state = start(trainable(network().double(), source, FAST).double(), FAST, generator(7))
     fit(state, source, None, FAST, "fan")
     assert isinstance(state.network, Centred)

@@ -6,7 +6,7 @@ rounding of its last digits: a batched product adds in another order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from offnote.config import Training
 from offnote.device import products_in
 from offnote.logs import log, progress
 from offnote.models import Autoencoder, Centred
+from offnote.recording import at_one_launch
 from offnote.schedules import epochs_of, learning_rate
 from offnote.training import MEBIBYTE, Adam, State, WindowSource, finish_epoch, fit
 from offnote.windows import gather
@@ -60,35 +61,66 @@ class Stack:
             state.optimiser.square.copy_(self._square[place])
             state.optimiser.steps = int(self._steps[place])
 
-    def step(self, windows: Tensor, counts: Tensor, rates: Tensor) -> Tensor:
-        """Take a step with each network that has windows; the others stay as they are.
+    def next_factors(self, counts: Tensor, rates: Tensor) -> Tensor:
+        """Count a step of each network that has windows, and return the numbers in it that differ from step to step.
 
         Parameters
         ----------
-        windows : Tensor, (networks, batch, inputs)
-            In dB.
         counts : int64 Tensor, (networks,), on the CPU
-            How many windows of the batch are each network's: its first ones. What follows them does not count.
+            How many windows each network has in this step. One that has none stays as it is.
         rates : float64 Tensor, (networks,), on the CPU
             Step sizes.
 
         Returns
         -------
+        Tensor, (4, networks), on the CPU
+            How far the first and the second moment move, the root of what the second has become, and how far the
+            parameters move.
+        """
+        self._steps += counts > 0
+        taken, moving = self._steps.clamp(min=1).double(), (counts > 0).double()
+        factors = torch.stack(
+            [
+                (1 - Adam.MEAN_DECAY) * moving,
+                (1 - Adam.SQUARE_DECAY) * moving,
+                (1 - Adam.SQUARE_DECAY**taken).sqrt(),
+                -rates * moving / (1 - Adam.MEAN_DECAY**taken),
+            ]
+        )
+        return factors.to(self._mean.dtype)
+
+    def step(self, windows: Tensor, factors: Tensor, counts: Tensor | None = None) -> Tensor:
+        """Take a step with each network.
+
+        Parameters
+        ----------
+        windows : Tensor, (networks, batch, inputs)
+            In dB.
+        factors : Tensor, (4, networks)
+            From :meth:`next_factors`.
+        counts : int64 Tensor, (networks,), on the device of `windows`
+            How many windows of the batch are each network's: its first ones. What follows them does not count. None:
+            all are.
+
+        Returns
+        -------
         Tensor, (networks,)
-            The mean squared error of each network's windows, without gradient; 0 where it has none.
+            The sum over each network's windows of their mean squared errors, without gradient.
         """
         batch, inputs = windows.shape[1:]
-        own = counts.to(windows.device)
-        # Where all networks have a whole batch, as in nearly every step, nothing need be left out.
         mask = None
-        if counts.min() < batch:
-            mask = (torch.arange(batch, device=windows.device) < own[:, None])[..., None].to(windows.dtype)
+        if counts is not None:
+            mask = (torch.arange(batch, device=windows.device) < counts[:, None])[..., None].to(windows.dtype)
         errors = (self._reconstructed(windows, mask) - windows).square()
         errors = errors if mask is None else errors * mask
-        losses = errors.sum(dim=(1, 2)) / (own * inputs).clamp(min=1)
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        self._update(counts > 0, rates)
-        return losses.detach()
+        sums = errors.sum(dim=(1, 2)) / inputs
+        (sums / (batch if counts is None else counts.clamp(min=1))).sum().backward()  # type: ignore[no-untyped-call]
+        self._update(factors)
+        return sums.detach()
+
+    def changed(self) -> list[Tensor]:
+        """Return all that a step changes, but for what is counted on the CPU."""
+        return [*self._tensors.values(), self._mean, self._square]
 
     def _reconstructed(self, windows: Tensor, mask: Tensor | None) -> Tensor:
         hidden = (windows - self._centres) / self._spreads
@@ -102,20 +134,10 @@ class Stack:
         return torch.addcmul(self._centres, hidden, self._spreads)
 
     @torch.no_grad()
-    def _update(self, active: Tensor, rates: Tensor) -> None:
-        """Do what :class:`offnote.training.Adam` does, for the active networks."""
+    def _update(self, factors: Tensor) -> None:
+        """Do what :class:`offnote.training.Adam` does."""
         gradient = torch.cat([tensor.grad.flatten(1) for tensor in self._parameters if tensor.grad is not None], dim=1)
-        self._steps += active
-        taken, moving = self._steps.clamp(min=1).double(), active.double()
-        factors = torch.stack(
-            [
-                (1 - Adam.MEAN_DECAY) * moving,
-                (1 - Adam.SQUARE_DECAY) * moving,
-                (1 - Adam.SQUARE_DECAY**taken).sqrt(),
-                -rates * moving / (1 - Adam.MEAN_DECAY**taken),
-            ]
-        )
-        of_mean, of_square, root, rate = factors.to(gradient)[..., None]
+        of_mean, of_square, root, rate = factors.to(gradient.device, non_blocking=True)[..., None]
         self._mean.lerp_(gradient, of_mean)
         self._square.lerp_(gradient.square(), of_square)
         change = (self._mean / self._square.sqrt().div_(root).add_(self._epsilon)).mul_(rate)
@@ -183,13 +205,29 @@ def fit_stacked(
         return
     log.info("%d models at once: %s", len(states), ", ".join(names))
     stack = Stack(states, settings.adam_epsilon)
+    size, dtype = windows[0].size, windows[0].dtype
+    total = torch.zeros(len(states), dtype=torch.float64, device=joined.device)
+
+    def step(frames: Tensor, starts: Tensor, factors: Tensor, counts: Tensor | None = None) -> None:
+        batch = gather(frames, starts.flatten(), size).to(dtype)
+        total.add_(stack.step(batch.view(*starts.shape, -1), factors, counts))
+
+    whole = at_one_launch(step, [*stack.changed(), total], joined.device)
     first = min(len(state.history.loss) for state in states)
     left = range(first, epochs_of(settings))
     for epoch in progress(left, len(left), f"epochs of {len(states)} models at once"):
         # A fit that was killed may have kept some networks after a later epoch than others: these catch up first.
         behind = [len(state.history.loss) == epoch for state in states]
+        total.zero_()
         with products_in(settings.precision, joined.device):
-            losses = _epoch(stack, states, behind, windows, joined, settings)
+            for starts, counts, rates in _batches(states, behind, windows, settings):
+                factors = stack.next_factors(counts, rates)
+                # Where all networks have a whole batch, as in nearly every step, nothing need be left out.
+                if counts.min() == starts.shape[1]:
+                    whole(joined, starts, factors)
+                else:
+                    step(joined, starts, factors, counts.to(joined.device))
+        losses = (total.cpu() / torch.tensor([source.windows for source in windows])).tolist()
         stack.hand_back()
         for place, state in enumerate(states):
             if behind[place]:
@@ -209,37 +247,38 @@ def _join(windows: Sequence[WindowSource], memory: float) -> Tensor | None:
     return joined
 
 
-def _epoch(
-    stack: Stack,
-    states: Sequence[State],
-    behind: Sequence[bool],
-    windows: Sequence[WindowSource],
-    joined: Tensor,
-    settings: Training,
-) -> list[float]:
-    """Let the networks that are `behind` go through their windows once; return the mean loss of each, 0 of others."""
+def _batches(
+    states: Sequence[State], behind: Sequence[bool], windows: Sequence[WindowSource], settings: Training
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Hand out what the networks that are `behind` see in an epoch, step by step.
+
+    Yields
+    ------
+    starts : int64 Tensor, (networks, batch)
+        First frame of each window in the joined features.
+    counts : int64 Tensor, (networks,), on the CPU
+        How many of them are each network's; others have none, or fewer when they come to their end.
+    rates : float64 Tensor, (networks,), on the CPU
+        Step sizes.
+    """
     lengths = [len(source.resident[0]) for source in windows if source.resident is not None]
     firsts = torch.tensor([0, *lengths[:-1]]).cumsum(0).tolist()
     parts = [
         [starts + first for _, starts in source.parts(settings.batch_size, state.generator)] if active else []
         for source, state, first, active in zip(windows, states, firsts, behind, strict=True)
     ]
-    total = torch.zeros(len(states), dtype=torch.float64, device=joined.device)
+    none = torch.empty(0, dtype=torch.int64, device=windows[0].device)
     seen = torch.zeros(len(states), dtype=torch.float64)
     of_source = torch.tensor([source.windows for source in windows], dtype=torch.float64)
     epoch = min(len(state.history.loss) for state in states)
     for step in range(max(map(len, parts))):
-        batches = [own[step] if step < len(own) else joined.new_empty(0, dtype=torch.int64) for own in parts]
+        batches = [own[step] if step < len(own) else none for own in parts]
         counts = torch.tensor([len(starts) for starts in batches])
         # Counted in windows, as by itself.
         done = (epoch + (seen + counts.double() / 2) / of_source) / epochs_of(settings)
         rates = torch.tensor([learning_rate(settings, share) for share in done.tolist()], dtype=torch.float64)
-        starts = nn.utils.rnn.pad_sequence(batches, batch_first=True)
-        batch = gather(joined, starts.flatten(), windows[0].size).to(windows[0].dtype)
-        losses = stack.step(batch.view(*starts.shape, -1), counts, rates)
-        total += losses * counts.to(losses.device)
         seen += counts
-    return (total.cpu() / of_source).tolist()
+        yield nn.utils.rnn.pad_sequence(batches, batch_first=True), counts, rates
 
 
 def _autoencoder(network: nn.Module) -> Autoencoder:

@@ -17,6 +17,7 @@ from offnote.device import products_in
 from offnote.errors import InputError
 from offnote.logs import progress
 from offnote.models import Autoencoder, Centred, reconstruction_errors
+from offnote.recording import Step, at_one_launch
 from offnote.schedules import FAST_SHARE, epochs_of, learning_rate
 from offnote.windows import gather, window_starts
 
@@ -270,15 +271,24 @@ class Adam:
         self.mean = torch.zeros(sum(self._sizes), dtype=self._parameters[0].dtype, device=self._parameters[0].device)
         self.square = torch.zeros_like(self.mean)
 
-    @torch.no_grad()
-    def step(self) -> None:
-        """Move the parameters by their gradients, and forget these."""
-        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+    def next_factors(self) -> Tensor:
+        """Count a step, and return the numbers in it that differ from step to step, (2,), on the CPU.
+
+        They are a tensor, not part of the code of the step, so that a GPU can repeat a step that was recorded.
+        """
         self.steps += 1
+        root = math.sqrt(1 - self.SQUARE_DECAY**self.steps)
+        return torch.tensor([root, -self.learning_rate / (1 - self.MEAN_DECAY**self.steps)], dtype=self.mean.dtype)
+
+    @torch.no_grad()
+    def step(self, factors: Tensor) -> None:
+        """Move the parameters by their gradients, and forget these; `factors` are those of :meth:`next_factors`."""
+        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+        root, rate = factors.to(gradient.device, non_blocking=True).unbind()
         self.mean.lerp_(gradient, 1 - self.MEAN_DECAY)
         self.square.mul_(self.SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - self.SQUARE_DECAY)
-        spread = self.square.sqrt().div_(math.sqrt(1 - self.SQUARE_DECAY**self.steps)).add_(self._epsilon)
-        change = (self.mean / spread).mul_(-self.learning_rate / (1 - self.MEAN_DECAY**self.steps))
+        spread = self.square.sqrt().div_(root).add_(self._epsilon)
+        change = (self.mean / spread).mul_(rate)
         for parameter, piece in zip(self._parameters, change.split_with_sizes(self._sizes), strict=True):
             parameter.add_(piece.view_as(parameter))
             parameter.grad = None
@@ -351,10 +361,24 @@ def fit(
     InputError
         A loss is not finite.
     """
+    # Summed where it lies: asking for a number here would make the device wait in every step.
+    total = torch.zeros((), dtype=torch.float64, device=windows.device)
+
+    def step(frames: Tensor, starts: Tensor, factors: Tensor) -> None:
+        batch = gather(frames, starts, windows.size).to(windows.dtype)
+        loss = nn.functional.mse_loss(state.network(batch), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        state.optimiser.step(factors)
+        total.add_(loss.detach() * len(batch))
+
+    changed = [*state.network.state_dict().values(), state.optimiser.mean, state.optimiser.square, total]
+    take = step if windows.resident is None else at_one_launch(step, changed, windows.device)
     remaining = range(len(state.history.loss), epochs_of(settings))
     for _ in progress(remaining, len(remaining), f"epochs of {what}"):
+        total.zero_()
         with products_in(settings.precision, windows.device):
-            loss = _epoch(state, windows, settings)
+            _epoch(state, windows, settings, take)
+        loss = float(total) / windows.windows
         finish_epoch(state, loss, validation, what, after_epoch)
 
 
@@ -377,21 +401,16 @@ def finish_epoch(
         after_epoch(state)
 
 
-def _epoch(state: State, windows: WindowSource, settings: Training) -> float:
+def _epoch(state: State, windows: WindowSource, settings: Training, take: Step) -> None:
+    """Take the steps of an epoch."""
     state.network.train()
-    total = torch.zeros((), dtype=torch.float64, device=windows.device)
     seen = 0
-    for batch in windows.batches(settings.batch_size, state.generator):
+    for frames, starts in windows.parts(settings.batch_size, state.generator):
         # Counted in windows, not in steps: where windows are streamed, epochs may differ by a step or two.
-        epochs = len(state.history.loss) + (seen + len(batch) / 2) / windows.windows
+        epochs = len(state.history.loss) + (seen + len(starts) / 2) / windows.windows
         state.optimiser.learning_rate = learning_rate(settings, epochs / epochs_of(settings))
-        seen += len(batch)
-        loss = nn.functional.mse_loss(state.network(batch), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimiser.step()
-        # summed where it lies: asking for a number here would make the device wait in every step
-        total += loss.detach() * len(batch)
-    return float(total) / windows.windows
+        seen += len(starts)
+        take(frames, starts, state.optimiser.next_factors())
 
 
 def _validation_loss(network: nn.Module, validation: WindowSource | None) -> float:
