@@ -84,7 +84,7 @@ class Device:
         matrix = torch.rand(size, size, device=device)
         long, other = torch.rand(2, numbers, device=device)
         flops: dict[Precision, float] = {}
-        for precision in precisions:
+        for precision in dict.fromkeys(("float32", *precisions)):
             with products_in(precision, device):
                 flops[precision] = 2 * size**3 / _seconds(device, lambda: matrix @ matrix)
         copy = _seconds(device, lambda: other.copy_(long))
