@@ -83,14 +83,15 @@ def draw(points: Sequence[Point], fixed_machines: int, fixed_clips: int, path: P
         for stage in STAGES:
             axes[1][column].plot(places, [getattr(point, stage) for point in some], marker="o", label=stage)
         axes[1][column].set_xlabel(label)
-        for row in axes:
-            row[column].set_xlim(left=0)
-            row[column].set_ylim(bottom=0)
-            row[column].legend()
+    # When all is drawn: limits that are set stay as they are.
+    for one in axes.flat:
+        one.set_xlim(left=0)
+        one.set_ylim(bottom=0)
+        one.legend()
     axes[0][0].set_ylabel("seconds")
     axes[1][0].set_ylabel("most memory of a job, MiB")
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="svg")
+        figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
 def main() -> None:
