@@ -45,6 +45,16 @@ def test_neighbours_of_a_healthy_folder_are_faults(tmp_path: Path) -> None:
     }
 
 
+def test_folders_of_a_neighbours_name_are_faults_elsewhere_and_others_are_not(tmp_path: Path) -> None:
+    names = ["fan/healthy/1.wav", "fan/bearing/2.wav", "saw/bearing/3.wav", "pump/gut/4.wav", "pump/neu/5.wav"]
+    assert guessed(touch(tmp_path, *names)) == {
+        (tmp_path.name, "fan", "train", "normal"): 1,
+        (tmp_path.name, "fan", "test", "anomaly"): 1,
+        (tmp_path.name, "saw", "test", "anomaly"): 1,
+        (tmp_path.name, "pump", "train", ""): 2,
+    }
+
+
 def test_normal_clips_for_testing_are_spread_over_the_names(tmp_path: Path) -> None:
     root = touch(tmp_path / "fan", *(f"normal/{n}.wav" for n in range(6)), *(f"fault/{n}.wav" for n in range(3)))
     clips = [clip for clip in guess_clips(root) if clip.label == "normal"]

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -95,10 +95,10 @@ def write_sheet(folder: Path, sheet: Path) -> list[Clip]:
 def guess_clips(folder: Path) -> list[Clip]:
     """Guess machine, split and label of each recording below `folder` from its path.
 
-    Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where folders at one level are
-    named so and their neighbours are not, as *healthy* beside *bearing*, the neighbours are taken for faults. Words
-    such as *train* and *test* tell the split. The last other folders name the machine type and ID. What names do not
-    tell:
+    Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
+    neighbours are not, as *healthy* beside *bearing*, the neighbours are taken for faults, and so are folders of their
+    names elsewhere. Words such as *train* and *test* tell the split. The last other folders name the machine type and
+    ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
@@ -107,17 +107,18 @@ def guess_clips(folder: Path) -> list[Clip]:
     """
     paths = find_recordings(folder)
     level = _label_level(paths)
-    guesses = [_guess(path, level, folder.absolute().name) for path in paths]
+    faults = set() if level is None else _beside_labels(paths, level)
+    guesses = [_guess(path, level, faults, folder.absolute().name) for path in paths]
     machines: dict[tuple[str, str], list[_Guess]] = {}
     for guess in guesses:
         machines.setdefault((guess.machine_type, guess.machine_id), []).append(guess)
     return [clip for members in machines.values() for clip in _split(members)]
 
 
-def _guess(path: str, level: int | None, name: str) -> _Guess:
+def _guess(path: str, level: int | None, faults: Container[str], name: str) -> _Guess:
     *folders, file = path.split("/")
     label, split = _label(path), _first(map(_split_told, path.split("/")))
-    if not label and level is not None and level < len(folders) and not split:
+    if not label and level is not None and level < len(folders) and folders[level] in faults and not split:
         label = "anomaly"
     telling = [folder for place, folder in enumerate(folders) if place != level and not _tells(folder)]
     found = ID.search(file)
@@ -129,6 +130,14 @@ def _label_level(paths: Iterable[str]) -> int | None:
     """Return the depth of the folders whose names tell labels; None where none do."""
     depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if _label(folder)]
     return max(set(depths), key=depths.count) if depths else None
+
+
+def _beside_labels(paths: Iterable[str], level: int) -> set[str]:
+    """Return the names of the folders at a depth that have a neighbour there whose name tells a label."""
+    folders = [path.split("/")[:-1] for path in paths]
+    deep = [each for each in folders if len(each) > level]
+    told = {tuple(each[:level]) for each in deep if _label(each[level])}
+    return {each[level] for each in deep if tuple(each[:level]) in told}
 
 
 def _label(path: str) -> str:
