@@ -81,6 +81,23 @@ def memory(bench: Bench) -> list[Row]:
     return [Row("memory", what, "MiB", ours, "opponent", theirs, True, Goal("at least", 10))]
 
 
+def steps(bench: Bench) -> list[Row]:
+    """Take steps of training as offnote does and as a plain loop does, one thread each."""
+    recordings = synthesised(bench.clips, 1, *((600, 400) if bench.full else (150, 50)))
+
+    def of(preset: str) -> Row:
+        options = ["--preset", preset, "--epochs", "3"]
+        ours, theirs = in_turn(
+            bench.repetitions,
+            lambda: _milliseconds_a_step(bench.offnote("steps", recordings, *options)),
+            lambda: _milliseconds_a_step(bench.offnote("plain_steps", recordings, *options)),
+        )
+        what = f"training, preset {preset}, one thread"
+        return Row("steps", what, "ms/step", ours, "a plain PyTorch loop", theirs, True, Goal("at least", 1))
+
+    return [of(preset) for preset in ("mimii", "dcase2020")]
+
+
 def nothing_to_do(bench: Bench) -> list[Row]:
     """Run `snakemake` in a folder where everything is done."""
     clips = 31_000 if bench.full else 3_100
@@ -128,11 +145,16 @@ COMPARISONS: dict[str, Callable[[Bench], Sequence[Row]]] = {
     "job": whole_job,
     "features": features,
     "scoring": scoring,
+    "steps": steps,
     "memory": memory,
     "nothing": nothing_to_do,
     "workflow": many_machines,
     "two_jobs": two_jobs,
 }
+
+
+def _milliseconds_a_step(measured: dict[str, float]) -> float:
+    return 1000 * measured["seconds"] / measured["steps"]
 
 
 def _milliseconds_a_clip(measured: dict[str, float]) -> float:

@@ -15,14 +15,20 @@ from typing import Any
 
 import soundfile
 import torch
+from offnote.cache import read as read_cache
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry, Machine
+from offnote.config import Training
 from offnote.detectors import fit_scope
+from offnote.device import set_threads
 from offnote.evaluation import MachineScores, evaluate
 from offnote.features import extract, mel_bank
+from offnote.models import Autoencoder
 from offnote.plan import Run, plan
 from offnote.report import draw_machine
 from offnote.scoring import score_machine
+from offnote.training import WindowSource, fit, start
+from torch.utils.data import DataLoader, TensorDataset
 
 HOST: dict[str, Any] = {"device": "cpu", "require_gpu": False}
 
@@ -142,6 +148,46 @@ def training(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
     return {"bytes": resident("VmHWM") - before, "seconds": time.perf_counter() - started}
 
 
+def steps(sheet: Path, preset: str, epochs: int, plain: bool, folder: Path) -> dict[str, float]:
+    """Time steps of training on the first machine, one epoch being done already: offnote's, or those of a plain loop.
+
+    The plain loop is what one writes first: all windows as one tensor, in a ``DataLoader``, and ``torch.optim.Adam``.
+    """
+    run = planned(sheet, preset=preset, training={"epochs": epochs})
+    settings = run.settings
+    set_threads(1)
+    with read_cache(features_of(run, run.machines[0], folder, threads=1)) as cache:
+        clips = [(0, clip) for clip in range(len(cache))]
+        windows = WindowSource([cache], clips, settings.window.frames, torch.device("cpu"))
+    generator = torch.Generator().manual_seed(0)
+    network = Autoencoder(windows.inputs, settings.model, generator)
+    if plain:
+        seconds = _plain_loop(network, torch.cat(list(windows.batches(1024))), settings.training)
+    else:
+        state = start(network, settings.training, generator)
+        ends = [0.0]
+        fit(state, windows, None, settings.training, "bench", lambda _: ends.append(time.perf_counter()))
+        seconds = ends[-1] - ends[1]
+    return {"seconds": seconds, "steps": (epochs - 1) * -(-windows.windows // settings.training.batch_size)}
+
+
+def _plain_loop(network: Autoencoder, windows: torch.Tensor, settings: Training) -> float:
+    """Train with what PyTorch brings along; return the seconds from the end of the first epoch to that of the last."""
+    loader = DataLoader(TensorDataset(windows), settings.batch_size, shuffle=True)
+    optimiser = torch.optim.Adam(network.parameters(), settings.learning_rate, eps=settings.adam_epsilon)
+    ends = []
+    for _ in range(settings.epochs):
+        total = 0.0
+        for (batch,) in loader:
+            loss = torch.nn.functional.mse_loss(network(batch), batch)
+            optimiser.zero_grad()
+            torch.autograd.backward(loss)
+            optimiser.step()
+            total += loss.item() * len(batch)
+        ends.append(time.perf_counter())
+    return ends[-1] - ends[0]
+
+
 def bare(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
     """Time the work of every stage on every machine, in one process that has been started already."""
     run = planned(sheet, training={"epochs": epochs})
@@ -202,10 +248,14 @@ def resident(what: str) -> int:
 def main() -> None:
     """Do what the command line asks for, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["features", "floor", "floor_in_single", "scoring", "training", "bare"])
+    parser.add_argument(
+        "what",
+        choices=[*("features", "floor", "floor_in_single", "scoring", "training"), "steps", "plain_steps", "bare"],
+    )
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--preset", default="mimii")
     options = parser.parse_args()
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -219,6 +269,9 @@ def main() -> None:
             measured = scoring(options.sheet, folder)
         elif options.what == "training":
             measured = training(options.sheet, options.epochs, folder)
+        elif options.what in {"steps", "plain_steps"}:
+            plain = options.what == "plain_steps"
+            measured = steps(options.sheet, options.preset, options.epochs, plain, folder)
         else:
             measured = bare(options.sheet, options.epochs, folder)
     print(json.dumps(measured))

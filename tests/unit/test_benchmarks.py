@@ -161,6 +161,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, clips.Recordi
         ("floor", {"clips": 12}),
         ("floor_in_single", {"clips": 12}),
         ("scoring", {"clips": 6}),
+        ("steps", {"steps": 1}),
+        ("plain_steps", {"steps": 1}),
         ("bare", {"machines": 2}),
     ],
 )
