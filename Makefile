@@ -44,7 +44,7 @@ bench-gpu: $(VENV)/ready ## time features and training on this computer's GPU, b
 bench-schedule: $(VENV)/ready ## what the fast schedule costs in AUC (half an hour; see OPTIONS=--help)
 	python -m benchmarks.schedules $(OPTIONS)
 
-bench-growth: $(VENV)/ready ## how cost grows with machines and clips (a quarter of an hour)
+bench-growth: $(VENV)/ready ## how cost grows with machines and clips (minutes)
 	python -m benchmarks.growth $(OPTIONS)
 
 test-storage: $(VENV)/ready ## run the tests with recordings and results on S3, a server on this computer (minutes)

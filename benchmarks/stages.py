@@ -162,12 +162,12 @@ def steps(sheet: Path, preset: str, epochs: int, plain: bool, folder: Path) -> d
     generator = torch.Generator().manual_seed(0)
     network = Autoencoder(windows.inputs, settings.model, generator)
     if plain:
-        seconds = _plain_loop(network, torch.cat(list(windows.batches(1024))), settings.training)
+        seconds = _plain_loop(network, next(windows.batches(windows.windows)), settings.training)
     else:
         state = start(network, settings.training, generator)
-        ends = [0.0]
+        ends: list[float] = []
         fit(state, windows, None, settings.training, "bench", lambda _: ends.append(time.perf_counter()))
-        seconds = ends[-1] - ends[1]
+        seconds = ends[-1] - ends[0]
     return {"seconds": seconds, "steps": (epochs - 1) * -(-windows.windows // settings.training.batch_size)}
 
 

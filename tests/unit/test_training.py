@@ -178,8 +178,7 @@ def test_adam_against_numpy() -> None:
         torch.autograd.backward(loss)
         optimiser.step(optimiser.next_factors())
         found = torch.cat([layer.weight.detach().flatten(), layer.bias.detach()]).numpy()
-        # A weight that a step has brought near to zero keeps the rounding of its terms, which are about 1.
-        np.testing.assert_allclose(found, values, rtol=1e-12, atol=1e-14)
+        np.testing.assert_allclose(found, values, rtol=1e-12)
 
 
 def double_source(opened: FeatureCache) -> WindowSource:

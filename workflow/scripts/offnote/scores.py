@@ -92,17 +92,14 @@ def statistics(errors: npt.NDArray[np.floating], quantiles: Sequence[float]) -> 
     {'mean': 3.0, 'median': 2.5, 'std': 1.8708286933869707, 'max': 6.0, 'q75': 3.75}
     """
     exact = np.asarray(errors, dtype=np.float64)
-    # What numpy's mean and std compute, bit for bit, in a fraction of their time.
-    mean = float(np.add.reduce(exact)) / len(exact)
-    std = math.sqrt(float(np.add.reduce(np.square(exact - mean))) / len(exact))
-    ordered = np.sort(exact)
-    median, *points = _quantiles(ordered, [0.5, *quantiles])
-    summary = {"mean": mean, "median": median, "std": std, "max": float(ordered[-1])}
+    median, *points = _quantiles(exact, [0.5, *quantiles])
+    summary = {"mean": float(exact.mean()), "median": median, "std": float(exact.std()), "max": float(exact.max())}
     return summary | dict(zip(map(quantile_name, quantiles), points, strict=True))
 
 
-def _quantiles(ordered: npt.NDArray[np.float64], quantiles: Sequence[float]) -> list[float]:
+def _quantiles(values: npt.NDArray[np.float64], quantiles: Sequence[float]) -> list[float]:
     """Return what ``np.quantile`` returns, bit for bit, in a fraction of its time."""
+    ordered = np.sort(values)
     places = np.array(quantiles) * (len(ordered) - 1)
     below = places.astype(np.int64)
     lower, upper = ordered[below], ordered[np.minimum(below + 1, len(ordered) - 1)]
