@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from offnote.challenge import load_challenge, years
+from offnote.challenge import load_challenge
+from offnote.descriptions import years
 
 WHOLE = [year for year in years() if load_challenge(year).machines.get("evaluation")]
 """The years whose evaluation set is known: not yet a young one."""

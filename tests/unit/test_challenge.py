@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from offnote import challenge as module
-from offnote.challenge import Section, absent_files, load_challenge, read_folder, years
+from offnote import descriptions
+from offnote.challenge import Section, absent_files, load_challenge, read_folder
 from offnote.clips import Machine
-from offnote.datasets import LAYOUTS
+from offnote.descriptions import years
 from offnote.errors import InputError
 
 from tests.years import WHOLE
@@ -470,11 +470,11 @@ def test_a_wrong_list_of_2020(tmp_path: Path, text: str | None, message: str) ->
 
 
 def test_a_new_year_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for path in LAYOUTS.glob("dcase202[23].yaml"):
+    for path in descriptions.FOLDER.glob("dcase202[23].yaml"):
         (tmp_path / path.name).write_text(path.read_text())
     text = "machines: {development: {lathe: [room_00]}}\nchallenge: {based_on: dcase2023, max_fpr: 0.2}\n"
     (tmp_path / "dcase2031.yaml").write_text(text)
-    monkeypatch.setattr(module, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     challenge = load_challenge(2031)
     assert challenge.max_fpr == 0.2
     assert challenge.figures == load_challenge(2023).figures
@@ -492,8 +492,8 @@ def test_a_new_year_is_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_wrong_description_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str) -> None:
-    (tmp_path / "dcase2022.yaml").write_text((LAYOUTS / "dcase2022.yaml").read_text())
+    (tmp_path / "dcase2022.yaml").write_text((descriptions.FOLDER / "dcase2022.yaml").read_text())
     (tmp_path / "dcase2032.yaml").write_text(text)
-    monkeypatch.setattr(module, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     with pytest.raises(InputError, match=f"dcase2032.yaml: .*{re.escape(message)}"):
         load_challenge(2032)

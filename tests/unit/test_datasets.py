@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from offnote import datasets
+from offnote import datasets, descriptions
 from offnote.datasets import (
     choose_recordings,
     find_recordings,
@@ -151,9 +151,9 @@ def test_a_description_that_does_not_say_how_clips_are_called_is_no_layout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("mimii", "dcase2020"):
-        (tmp_path / f"{name}.yaml").write_text((datasets.LAYOUTS / f"{name}.yaml").read_text(encoding="utf-8"))
+        (tmp_path / f"{name}.yaml").write_text((descriptions.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
     (tmp_path / "dcase2031.yaml").write_text("challenge: {based_on: dcase2020}\n")
-    monkeypatch.setattr(datasets, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     assert layout_names() == ["dcase2020", "mimii"]
     [clip] = parse_paths(Path("/data"), ["fan/train/normal_id_00_00000000.wav"], "auto")
     assert clip.machine_id == "id_00"
@@ -247,15 +247,15 @@ def test_one_recording_under_two_paths_is_refused(tmp_path: Path, second: str) -
     [
         ("clips: [a\n", "is not YAML"),
         ("clips: []\nclips: []\n", "a key stands more than once"),
-        ("clips: ['(?P<machine_type>[^/]+)/(?P<machine_id>.+)']\n", "split is None; it must be one of given"),
-        ("clips: ['(']\nsplit: given\n", "clips: '(' is no regular expression"),
-        ("clips: ['.+']\nsplit: given\n", "clips: '.+' does not tell the machine_type"),
+        ("clips: ['(?P<machine_type>[^/]+)/(?P<machine_id>.+)']\n", "split is missing; it says how"),
+        ("clips: ['(']\nsplit: given\n", "clips.0: '(' is no regular expression"),
+        ("clips: ['.+']\nsplit: given\n", "clips.0: '.+' does not tell the machine_type"),
     ],
 )
 def test_a_mistake_in_a_layout_is_named_with_its_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, sentence: str
 ) -> None:
-    monkeypatch.setattr(datasets, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     (tmp_path / "mine.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
         datasets.load_layout("mine")

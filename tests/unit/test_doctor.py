@@ -84,6 +84,17 @@ def test_features_that_are_there_need_no_room(tmp_path: Path, monkeypatch: pytes
     assert doctor.bytes_needed(runs) == {"demo recordings": 0, "feature caches": 0}
 
 
+def test_the_demo_is_recorded_at_its_own_rate_with_all_microphones_of_its_year(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    as_recorded = doctor.bytes_needed(list(plan({}).values()))["demo recordings"]
+    assert doctor.bytes_needed(list(plan({"audio": {"sample_rate": 8000}}).values()))["demo recordings"] == as_recorded
+    run = plan({"demo": {"year": 2026, "duration": 2.0}})["demo"]
+    clips = sum(len(run.recordings.clips[machine]) for machine in run.scored_machines)
+    assert doctor.bytes_needed([run])["demo recordings"] == clips * 2.0 * 16000 * 2 * 2
+
+
 @pytest.mark.parametrize(
     "slicing", [{}, {"length": 2.0}, {"length": 2.0, "hop": 0.5}, {"length": 2.0, "hop": 4.0}], ids=str
 )

@@ -17,10 +17,9 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offnote import challenge as challenge_module
+from offnote import descriptions
 from offnote.challenge import load_challenge
 from offnote.clips import Clip, write_clips
-from offnote.datasets import LAYOUTS
 from offnote.errors import InputError
 from offnote.package_check import SYSTEMS, Check, check_files, check_submission, report
 from offnote.submission import pack, write_submission
@@ -442,9 +441,9 @@ def test_keys_of_a_template_that_was_not_seen_are_said_to_be_inferred(good: dict
 
 
 def test_a_year_that_does_not_say_what_a_submission_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    text = (LAYOUTS / "dcase2022.yaml").read_text().partition("  # What a submission holds.")[0]
+    text = (descriptions.FOLDER / "dcase2022.yaml").read_text().partition("  # What a submission holds.")[0]
     (tmp_path / "dcase2033.yaml").write_text(text)
-    monkeypatch.setattr(challenge_module, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     with pytest.raises(
         InputError, match=r"dcase2033.yaml: does not say what a submission holds; add challenge.package"
     ):
@@ -462,9 +461,9 @@ def test_a_year_that_does_not_say_what_a_submission_holds(tmp_path: Path, monkey
 def test_a_wrong_description_of_a_package_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, message: str
 ) -> None:
-    text = (LAYOUTS / "dcase2022.yaml").read_text().replace(old, new)
+    text = (descriptions.FOLDER / "dcase2022.yaml").read_text().replace(old, new)
     (tmp_path / "dcase2034.yaml").write_text(text)
-    monkeypatch.setattr(challenge_module, "LAYOUTS", tmp_path)
+    monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     with pytest.raises(InputError, match=f"dcase2034.yaml: challenge.*{message}"):
         load_challenge(2034)
 

@@ -18,15 +18,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from offnote.clips import NUMBER, Machine
-from offnote.config import NAME_PATTERN, read_file
-from offnote.datasets import LAYOUTS
+from offnote.config import NAME_PATTERN
+from offnote.descriptions import (
+    Described,
+    MachineSet,
+    RegularExpression,
+    describe,
+    mistake_in,
+    name_of,
+    path_of,
+    stated_challenge,
+    with_fields,
+    years,
+)
 from offnote.errors import InputError
 
 FloatArray = npt.NDArray[np.float64]
@@ -37,12 +48,11 @@ MACHINE_ID_PATTERN = r"[a-z]+_\d{2}"
 DECISION_MEASURES = frozenset({"precision", "recall", "f1_score"})
 """What needs decisions; the other measures need scores."""
 
+FileName = Annotated[str, with_fields("machine_type", "machine_id", "domain")]
+ClipName = Annotated[str, with_fields("machine_type", "machine_id", "number", "domain", "label", "attributes")]
 
-class _Described(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
-
-class Figure(_Described):
+class Figure(Described):
     """One figure of a year's results: a measure, and the clips that it is taken over.
 
     Attributes
@@ -60,14 +70,14 @@ class Figure(_Described):
     normal: str = ""
 
 
-class OfficialScore(_Described):
+class OfficialScore(Described):
     """The official score: which mean, of which figures, over all sections."""
 
     mean: Literal["arithmetic", "harmonic"]
     of: tuple[str, ...]
 
 
-class GroundTruth(_Described):
+class GroundTruth(Described):
     """Where the evaluators keep the labels.
 
     Attributes
@@ -80,12 +90,12 @@ class GroundTruth(_Described):
         The one file with the labels of all machines, which 2020 has instead.
     """
 
-    labels: str = ""
-    domains: str = ""
+    labels: FileName = ""
+    domains: FileName = ""
     list: str = ""
 
 
-class Key(_Described):
+class Key(Described):
     """A key of a system's description in ``meta.yaml``.
 
     Attributes
@@ -106,14 +116,14 @@ class Key(_Described):
     since: int = 0
 
 
-class Result(_Described):
+class Result(Described):
     """A result of a machine type in ``meta.yaml``, in percent: which mean over its sections, of which figure."""
 
     mean: Literal["arithmetic", "harmonic"]
     figure: str
 
 
-class Package(_Described):
+class Package(Described):
     """What a submission holds beside its score and decision files.
 
     Attributes
@@ -132,8 +142,8 @@ class Package(_Described):
         The year whose template the keys are of, where the year's own was not seen.
     """
 
-    clip: str
-    clip_name: str
+    clip: RegularExpression
+    clip_name: ClipName
     description: dict[str, Key]
     complexity: dict[str, Key]
     external_datasets: int
@@ -141,7 +151,7 @@ class Package(_Described):
     inferred_from: int | None = None
 
 
-class DemoNames(_Described):
+class DemoNames(Described):
     """What the clips of the demo set in the shape of this year are called, and what is in them.
 
     Attributes
@@ -157,9 +167,9 @@ class DemoNames(_Described):
         Of a clip: one microphone, or two.
     """
 
-    train: str
-    test: str
-    supplemental: str = ""
+    train: ClipName
+    test: ClipName
+    supplemental: ClipName = ""
     hide_attributes: bool = False
     channels: int = 1
 
@@ -182,7 +192,7 @@ class Section(NamedTuple):
         return self.machine_type, self.domain, self.machine_id
 
 
-class Challenge(_Described):
+class Challenge(Described):
     r"""What a year's files are called and hold, and how they are judged.
 
     Attributes
@@ -223,16 +233,16 @@ class Challenge(_Described):
     """
 
     year: int
-    scores: str
-    decisions: str = ""
-    clip: str
+    scores: FileName
+    decisions: FileName = ""
+    clip: RegularExpression
     ground_truth: GroundTruth
     domains: tuple[str, ...] = ()
     max_fpr: float
     figures: dict[str, Figure]
     official_score: OfficialScore | None = None
     first_shot: bool = False
-    machines: dict[str, dict[str, tuple[str, ...]]] = {}
+    machines: dict[MachineSet, dict[str, tuple[str, ...]]]
     package: Package | None = None
     demo: DemoNames | None = None
 
@@ -277,7 +287,7 @@ class Challenge(_Described):
         machines = [Machine(name, machine_id) for name, ids in types.items() for machine_id in ids]
         return sorted((part for machine in machines for part in self.files_of(machine)), key=lambda part: part.order)
 
-    def holds(self, kind: str, machine: Machine) -> bool:
+    def holds(self, kind: MachineSet, machine: Machine) -> bool:
         """Tell whether a machine is of the ``development`` or the ``evaluation`` set."""
         return machine.machine_id in self.machines.get(kind, {}).get(machine.machine_type, ())
 
@@ -355,18 +365,6 @@ class LabelledSection:
     decisions: BoolArray | None
 
 
-def years() -> list[int]:
-    """List the years that are described in ``config/datasets``.
-
-    Examples
-    --------
-    >>> years()[:2]
-    [2020, 2021]
-    """
-    found = (re.fullmatch(r"dcase(\d{4})", path.stem) for path in LAYOUTS.glob("*.yaml"))
-    return sorted(int(match[1]) for match in found if match)
-
-
 @cache
 def load_challenge(year: int) -> Challenge:
     """Read the description of a year.
@@ -383,31 +381,11 @@ def load_challenge(year: int) -> Challenge:
     """
     if year not in years():
         raise InputError(f"there is no year {year} here; choose one of {', '.join(map(str, years()))}")
-    path = LAYOUTS / f"dcase{year}.yaml"
-    machines = read_file(path).get("machines", {})
+    name = name_of(year)
     try:
-        return Challenge(year=year, machines=machines, **_recipe(path))
+        return Challenge(year=year, machines=describe(name).machines, **stated_challenge(name))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{path}: challenge.{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-
-
-def _recipe(path: Path) -> dict[str, Any]:
-    """Return what a file says under ``challenge``, key by key laid over the year it is based on.
-
-    Its key ``package`` may be based on another year: young templates continue old ones, whatever else changes. What it
-    says under ``demo`` is laid over what the year below says there.
-    """
-    stated = dict(read_file(path).get("challenge", {}))
-    below = stated.pop("based_on", "")
-    if "package" in stated:
-        package = dict(stated["package"])
-        of = package.pop("based_on", "")
-        stated["package"] = (_recipe(path.with_name(f"{of}.yaml"))["package"] if of else {}) | package
-    base = _recipe(path.with_name(f"{below}.yaml")) if below else {}
-    if "demo" in base:
-        stated["demo"] = base["demo"] | stated.get("demo", {})
-    return base | stated
+        raise mistake_in(path_of(name), error, ("challenge",)) from error
 
 
 def read_folder(folder: Path, challenge: Challenge, labels: Path | None = None) -> list[LabelledSection]:

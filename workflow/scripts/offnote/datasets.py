@@ -1,8 +1,7 @@
 r"""Layouts: how the paths of a published dataset tell the machine, the split and the label of each clip.
 
-A layout is a file in ``config/datasets``, so that a new dataset is a new file and no new code. It lists patterns
-(regular expressions with named groups, matched against the end of a clip's path without its suffix) and says where the
-split comes from.
+A layout is what a file in ``config/datasets`` says of them (:mod:`offnote.descriptions`): patterns, regular expressions
+with named groups that are matched against the end of a clip's path without its suffix, and where the split comes from.
 """
 
 from __future__ import annotations
@@ -13,23 +12,19 @@ import re
 import shlex
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, get_args
 
+from offnote import descriptions
 from offnote.clips import LABELS, Clip, Machine, check_name, check_unique, read_clips
-from offnote.config import ROOT, read_file
+from offnote.descriptions import Splitting, describe
 from offnote.errors import InputError
 
-LAYOUTS = ROOT / "config" / "datasets"
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
 OTHER_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp3", ".mp4", ".opus", ".wma"})
 """Of sound files that are not read here."""
-
-
-Splitting = Literal["given", "first_normals"]
 
 
 @dataclass(frozen=True)
@@ -40,16 +35,13 @@ class Layout:
     ----------
     name
         Name of the layout's file.
-    patterns
-        Each with groups among the names of :class:`offnote.clips.Clip`, ``machine_type`` and ``machine_id`` at least.
-    split
-        ``given`` by the path, or ``first_normals``: as many normal clips as there are anomalous ones, the first in
-        name order, are for testing, the others for training (MIMII's rule).
+    patterns, split
+        The keys `clips` and `split` of :class:`offnote.descriptions.Description`.
     """
 
     name: str
     patterns: tuple[re.Pattern[str], ...]
-    split: Splitting
+    split: Splitting | None
 
     def parse(self, path: str, root: str = "") -> Clip | None:
         """Read one clip's path, relative to `root`; None where it does not fit the layout.
@@ -79,12 +71,7 @@ class Layout:
 
 def layout_names() -> list[str]:
     """List the layouts: the files in ``config/datasets`` that say how clips are called."""
-    return sorted(path.stem for path in LAYOUTS.glob("*.yaml") if "clips" in _describe(path))
-
-
-@cache
-def _describe(path: Path) -> Mapping[str, Any]:
-    return read_file(path)
+    return [name for name in descriptions.names() if describe(name).clips]
 
 
 def load_layout(name: str) -> Layout:
@@ -97,24 +84,8 @@ def load_layout(name: str) -> Layout:
     """
     if name not in layout_names():
         raise InputError(f"dataset.layout: there is no {name!r}; choose auto or one of {', '.join(layout_names())}")
-    path = LAYOUTS / f"{name}.yaml"
-    content = _describe(path)
-    if content.get("split") not in get_args(Splitting):
-        raise InputError(
-            f"{path}: split is {content.get('split')!r}; it must be one of {', '.join(get_args(Splitting))}"
-        )
-    return Layout(name, tuple(_pattern(path, pattern) for pattern in content["clips"]), content["split"])
-
-
-def _pattern(path: Path, pattern: str) -> re.Pattern[str]:
-    try:
-        compiled = re.compile(f"(?:^|/){pattern}$")
-    except re.error as error:
-        raise InputError(f"{path}: clips: {pattern!r} is no regular expression ({error})") from error
-    for group in ("machine_type", "machine_id"):
-        if group not in compiled.groupindex:
-            raise InputError(f"{path}: clips: {pattern!r} does not tell the {group}; name a group (?P<{group}>…)")
-    return compiled
+    described = describe(name)
+    return Layout(name, described.clips, described.split)
 
 
 def load_clips(path: Path, layout: str = "auto") -> list[Clip]:

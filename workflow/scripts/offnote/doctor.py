@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from offnote import __version__, audio
+from offnote import __version__, audio, synthetic_challenge
 from offnote.clips import Clip, Machine
-from offnote.config import Slice
+from offnote.config import Demo, Slice
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
 from offnote.files import nearest
 from offnote.plan import FEATURES, Run, plan
 from offnote.provenance import versions
+from offnote.synthesis import SAMPLE_RATE
 
 CLIPS_LOOKED_AT = 20
 BYTES_PER_SAMPLE = 2
@@ -121,13 +122,18 @@ def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
                 continue
             caches.add(path)
             recorded, cached = _seconds(run, machine)
-            needed["feature caches"] += round(cached * _bytes_per_second(run))
+            needed["feature caches"] += round(cached * _cached_bytes_per_second(run))
             if run.recordings.are_made and not run.recordings.root.exists():
-                needed["demo recordings"] += round(recorded * run.settings.audio.sample_rate * BYTES_PER_SAMPLE)
+                needed["demo recordings"] += round(recorded * _recorded_bytes_per_second(run.settings.demo))
     return needed
 
 
-def _bytes_per_second(run: Run) -> float:
+def _recorded_bytes_per_second(demo: Demo) -> int:
+    channels = 1 if demo.year is None else synthetic_challenge.channels(demo)
+    return SAMPLE_RATE * channels * BYTES_PER_SAMPLE
+
+
+def _cached_bytes_per_second(run: Run) -> float:
     features = run.settings.features
     frames = run.settings.audio.sample_rate / features.hop_length
     return frames * features.n_mels * (2 if features.dtype == "float16" else 4)

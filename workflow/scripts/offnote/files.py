@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import errno
 import fcntl
+import lzma
 import math
 import os
 import re
+import struct
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +22,9 @@ from offnote.errors import InputError
 
 # Trouble with the disk, whatever was being written; other errors inside a block may speak of what was being read.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+# What `zipfile` raises where an archive is damaged, or of a kind it does not know. The decompressors have errors of
+# their own; bzip2's is an OSError without a number.
+ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError)
 LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part(\..+)?")
 
 

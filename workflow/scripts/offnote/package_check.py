@@ -6,14 +6,11 @@ folder, its files are named here as they are in the archive.
 
 from __future__ import annotations
 
-import lzma
 import math
 import os
 import re
 import stat
-import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,11 +25,12 @@ from offnote.challenge import (
     load_challenge,
     mismatches,
     scan_rows,
-    years,
 )
 from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings, load_layout
+from offnote.descriptions import years
 from offnote.errors import InputError
+from offnote.files import ZIP_DAMAGE
 from offnote.meta import meta_mistakes, package_of, read_meta
 from offnote.wording import counted
 
@@ -50,9 +48,6 @@ LARGEST = 2**26
 
 READ = (META, REPORT, ".csv")
 """How the names end of all that a submission holds; nothing else is read."""
-
-DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError)
-"""What a damaged archive raises: the module lets the errors of the decompressors through."""
 
 FileMap = Mapping[str, bytes]
 
@@ -266,7 +261,7 @@ def _read_archive(path: Path) -> _Content:
     with stream:
         try:
             members = (archive := zipfile.ZipFile(stream)).infolist()
-        except DAMAGE as error:
+        except ZIP_DAMAGE as error:
             text = f"the file is no zip archive, or a damaged one ({error}); pack it again"
             content.mistakes.append(Finding("", text))
             return content
@@ -295,7 +290,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: _Co
             # What does not belong there is read too, for it may be what is damaged, but it is not kept.
             read = archive.read(member)
             content.files[name] = read if name.endswith(READ) else None
-        except DAMAGE as error:
+        except ZIP_DAMAGE as error:
             content.complain(name, f"is damaged in the archive ({error}); pack it again")
 
 

@@ -17,6 +17,7 @@ from offnote import cache, datasets, rehearsal, synthesis, synthetic_challenge
 from offnote.challenge import Challenge, load_challenge
 from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Dataset, Demo, Section, Settings, resolve
+from offnote.descriptions import MachineSet
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
@@ -167,7 +168,7 @@ class Run:
         year = self.settings.submission.year
         return None if year is None else load_challenge(year)
 
-    def machines_of(self, kind: str) -> list[Machine]:
+    def machines_of(self, kind: MachineSet) -> list[Machine]:
         """Return the scored machines that are of the ``development`` or ``evaluation`` set of the challenge."""
         challenge = self.challenge
         return [machine for machine in self.scored_machines if challenge and challenge.holds(kind, machine)]
@@ -263,11 +264,13 @@ def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | Non
     found: dict[str, Recordings] = {}
     runs = {}
     for name, run_settings in settings.items():
-        parts = [run_settings.dataset.model_dump(exclude={"machines"}), run_settings.model_dump(include={"features"})]
-        dataset = canonical_json(parts)
-        if dataset not in found:
-            found[dataset] = _find(run_settings, list_storage)
-        runs[name] = Run(run_settings, found[dataset])
+        dataset = run_settings.dataset.model_dump(exclude={"machines"})
+        # Only of caches it matters what features are wanted: theirs have to be those.
+        wanted = _feature_settings(run_settings) if run_settings.dataset.features is not None else None
+        key = canonical_json([dataset, wanted])
+        if key not in found:
+            found[key] = _find(run_settings, list_storage)
+        runs[name] = Run(run_settings, found[key])
         _check(runs[name])
     return runs
 
@@ -332,7 +335,11 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
 
 def _require_sendable(systems: Sequence[Run], challenge: Challenge, asked: Collection[str]) -> None:
     """Find at once what would otherwise end the last job, when every model is trained."""
-    kinds = (("development", "submission"), ("development", "rehearse"), ("evaluation", "submission"))
+    kinds: tuple[tuple[MachineSet, str], ...] = (
+        ("development", "submission"),
+        ("development", "rehearse"),
+        ("evaluation", "submission"),
+    )
     for run in systems:
         name, settings = run.settings.run, run.settings
         for kind in dict.fromkeys(kind for kind, target in kinds if target in asked):
@@ -555,7 +562,7 @@ def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> lis
         )
         if row is None or row.split != clip.split:
             raise InputError(f"{name}: has no {clip.split} row for the cached clip {clip.path} of {clip.machine}")
-        labelled.append(Clip(**{**_fields(row), "start": clip.start, "end": clip.end}))
+        labelled.append(replace(row, start=clip.start, end=clip.end))
     return labelled
 
 
@@ -571,10 +578,6 @@ def _refuse_uncached(sheet: Iterable[Clip], cached: Iterable[Clip], name: str) -
                 f"{name}: lists the clip {row.path} of {row.machine}, which the cache of this machine does not hold; "
                 "make the cache anew, or take the row out"
             )
-
-
-def _fields(clip: Clip) -> dict[str, Any]:
-    return {name: getattr(clip, name) for name in Clip.__slots__}
 
 
 def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:

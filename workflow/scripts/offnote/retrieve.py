@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import stat
-import struct
 import time
 import zipfile
 import zlib
@@ -33,10 +32,10 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, get_args
 from urllib.parse import quote
 
 from offnote import __version__
-from offnote.config import RecordSet, Retrieve, read_file
-from offnote.datasets import LAYOUTS
+from offnote.config import RecordSet, Retrieve
+from offnote.descriptions import describe, name_of, path_of, years
 from offnote.errors import InputError
-from offnote.files import nearest, replacing
+from offnote.files import ZIP_DAMAGE, nearest, replacing
 from offnote.logs import log, progress
 
 # Not loaded with the Snakefile, and so by every job: it takes 0.2 s.
@@ -57,8 +56,6 @@ MEBIBYTE = 2**20
 LONGEST_PAUSE = 60.0
 LONGEST_WAIT = 900.0
 DOWNLOADS_OF_A_WRONG_FILE = 2
-# What zipfile raises where a zip file is damaged, or of a kind it does not know.
-DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, ValueError)
 
 
 class Archive(NamedTuple):
@@ -183,22 +180,18 @@ def archives_of(year: int, sets: Sequence[RecordSet] = SETS, machines: Sequence[
     >>> [archive.name for archive in archives_of(2024, machines=["fan", "3DPrinter"])]
     ['dev_fan.zip', 'eval_data_3DPrinter_train_r2.zip', 'eval_data_3DPrinter_test.zip']
     """
-    described = {
-        int(path.stem.removeprefix("dcase")): path for path in sorted(LAYOUTS.glob("dcase[0-9][0-9][0-9][0-9].yaml"))
-    }
-    if year not in described:
-        raise InputError(f"retrieve.year: there is no {year}; choose one of {', '.join(map(str, described))}")
-    content = read_file(described[year])
-    # Of a young year not all sets are there.
-    records = {part: record for part, record in content.get("records", {}).items() if part in sets}
-    if not records:
-        raise InputError(f"{described[year]}: records: there is none yet of {', '.join(sets)}")
+    if year not in years():
+        raise InputError(f"retrieve.year: there is no {year}; choose one of {', '.join(map(str, years()))}")
+    described = describe(name_of(year))
+    parts = [part for part in SETS if part in sets and part in described.records]
+    if not parts:
+        raise InputError(f"{path_of(name_of(year))}: records: there is none yet of {', '.join(sets)}")
     archives = []
-    for part, said in sorted(records.items(), key=lambda item: SETS.index(item[0])):
-        names = said.get("exceptions", {})
-        for machine_type in content["machines"]["development" if part == "development" else "evaluation"]:
-            name = names.get(machine_type, said["archives"].format(machine_type=machine_type))
-            archives.append(Archive(name, machine_type, part, said["record"]))
+    for part in parts:
+        record = described.records[part]
+        for machine_type in described.machines[described.machine_set(part)]:
+            name = record.exceptions.get(machine_type, record.archives.format(machine_type=machine_type))
+            archives.append(Archive(name, machine_type, part, record.record))
     known = list(dict.fromkeys(archive.machine_type for archive in archives))
     for machine_type in machines or []:
         if machine_type not in known:
@@ -260,7 +253,7 @@ def retrieve(
 
 def default_folder(year: int) -> Path:
     """Return where a year's recordings go unless another folder is named."""
-    return Path("data", f"dcase{year}")
+    return Path("data", name_of(year))
 
 
 def retrieve_archive(
@@ -361,9 +354,9 @@ def unpack(archive: Path, target: Path) -> list[tuple[str, int, int]]:
                     temporary.open("wb") as stream,
                 ):
                     shutil.copyfileobj(source, stream, MEBIBYTE)
-    except (*DAMAGED, OSError) as error:
-        # It looks for what it cannot find before the first byte.
-        if isinstance(error, OSError) and error.errno != errno.EINVAL:
+    except ZIP_DAMAGE as error:
+        # Of the disk's errors, only what comes of looking for something before the first byte.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise
         raise InputError(
             f"{archive}: cannot be unpacked ({error}); take it away and run the same again, and if that does not help, "
@@ -566,7 +559,7 @@ def _refuse(address: str, response: requests.Response) -> None:
 
 def _retry_after(text: str) -> float | None:
     """Return the seconds that a server asks to wait, which it may say as a number or as a date."""
-    if text.isdigit():
+    if text.isdecimal():
         return float(text)
     try:
         return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())

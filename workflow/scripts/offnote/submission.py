@@ -20,6 +20,7 @@ from typing import Any
 from offnote import config
 from offnote.challenge import Challenge, Section, load_challenge
 from offnote.clips import Machine
+from offnote.descriptions import MachineSet
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, meta_mistakes, package_of, render_meta
@@ -237,7 +238,7 @@ def _report_mistakes(path: str) -> Iterator[str]:
         yield f"submission.technical_report: {path} cannot be read ({error.strerror}); {later}"
 
 
-def require_machines(run: str, machines: Collection[Machine], challenge: Challenge, kind: str) -> None:
+def require_machines(run: str, machines: Collection[Machine], challenge: Challenge, kind: MachineSet) -> None:
     """Make sure that a run has every machine of the ``development`` or the ``evaluation`` set.
 
     Raises

@@ -190,9 +190,14 @@ def render(take: Take, demo: Demo) -> Samples:
         Sound between -1 and 1 at 16 kHz.
     """
     near = record(take, demo)
-    if _challenge(demo)[1].channels == 1:
+    if channels(demo) == 1:
         return near.mixed()
     return np.stack([near.mixed(), record_far(take, demo, near).mixed()], axis=1)
+
+
+def channels(demo: Demo) -> int:
+    """Return how many microphones record each clip."""
+    return _challenge(demo)[1].channels
 
 
 def record(take: Take, demo: Demo) -> Recorded:
