@@ -17,7 +17,7 @@ demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
 test: $(VENV)/ready ## run the tests
 	pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
-fuzz: $(VENV)/ready ## give every reader CASES=8000 files of each kind with changed bytes (a quarter of an hour)
+fuzz: $(VENV)/ready ## give every reader CASES=8000 files of each kind with changed bytes (minutes)
 	CASES=$(or $(CASES),8000) pytest --numprocesses auto tests/fuzz
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)

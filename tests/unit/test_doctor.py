@@ -59,6 +59,12 @@ def test_no_gpu_is_bad_only_where_one_is_asked_for(
     assert said(report(config, tmp_path), "no NVIDIA GPU")[1] is (not config)
 
 
+def test_recordings_on_s3_are_left_to_snakemake(tmp_path: Path) -> None:
+    findings = report({"dataset": {"name": "plant", "path": "s3://sounds/plant"}, "device": "cuda"}, tmp_path)
+    assert said(findings, "recordings on S3 are looked at by snakemake alone")[1]
+    assert said(findings, "GPU")
+
+
 @pytest.mark.parametrize(("free", "good"), [(GIB // 10, False), (10 * GIB, True)])
 def test_the_disk_must_hold_what_the_demo_will_write(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, good: bool

@@ -21,6 +21,7 @@ from offnote import descriptions
 from offnote.challenge import load_challenge
 from offnote.clips import Clip, write_clips
 from offnote.errors import InputError
+from offnote.meta import meta_mistakes, read_meta
 from offnote.package_check import SYSTEMS, Check, check_files, check_submission, report
 from offnote.submission import pack, write_submission
 
@@ -466,6 +467,15 @@ def test_a_wrong_description_of_a_package_is_named(
     monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     with pytest.raises(InputError, match=f"dcase2034.yaml: challenge.*{message}"):
         load_challenge(2034)
+
+
+def test_a_description_that_grows_without_end_is_shown_in_part() -> None:
+    """A few hundred bytes of aliases stand for more values than there is time to write down."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 15)]
+    text = "\n".join([*lines, "submission: {label: *a14, name: *a14, abbreviation: x, authors: []}"])
+    mistakes = list(meta_mistakes(read_meta(text.encode()), "x", load_challenge(2024)))
+    assert "submission.name: [[...], [...], [...], [...], [...], [...], ...] is no text" in mistakes
 
 
 # Archives.

@@ -76,6 +76,30 @@ def score(features: Path, model: Path, output: Path, broken_clips: BrokenClips =
     return scores.read(output)
 
 
+def test_a_held_out_clip_is_that_of_its_machine_alone(tmp_path: Path) -> None:
+    """Caches made elsewhere may name files in folders of their own, so two machines may have clips of one path."""
+    caches = [made_cache(tmp_path / "fan" / f"{machine}.h5") for machine in ("id_00", "id_02")]
+    fit_scope(
+        caches,
+        tmp_path / "model",
+        window=Window(frames=SIZE),
+        model=small_model(initialisation="torch"),
+        training=Training(epochs=1, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.1),
+        seed=0,
+        trial=0,
+        scope="fan/all",
+        device="cpu",
+        require_gpu=False,
+    )
+    unseen = read_card(tmp_path / "model").held_out
+    assert len({clip.path for clip in unseen}) > len(unseen) / 2
+    for path in caches:
+        table = score(path, tmp_path / "model", tmp_path / f"{path.stem}.csv")
+        of_machine = [clip.path for clip in unseen if clip.machine == f"fan/{path.stem}"]
+        assert of_machine
+        assert table.path[table.split == "validation"].tolist() == of_machine
+
+
 def test_every_clip_is_scored_in_the_order_of_the_cache(tmp_path: Path, model: Path) -> None:
     table = score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
     assert table.clips() == [(entry.path, entry.start, entry.end) for entry in ENTRIES]

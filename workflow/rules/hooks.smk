@@ -45,7 +45,7 @@ def get_ready():
                 require_gpus()
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    # Tables that are to be made again tell of another state of things, should the run end before they are.
+    # Tables that are to be made again go now: were the run to fail, they would pass for its result.
     for job in needed:
         if job.rule.name == "evaluate" and not workflow.touch:
             for table in job.output:

@@ -261,6 +261,11 @@ class FeatureCache:
         self._file.close()
 
     @property
+    def machine(self) -> str:
+        """The machine, ``<machine_type>/<machine_id>``: that is how the file and its folder are called."""
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
     def dtype(self) -> np.dtype[Any]:
         """Precision of the frames: float32 or float16."""
         dtype: np.dtype[Any] = self._frames.dtype

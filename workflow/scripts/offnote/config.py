@@ -309,8 +309,9 @@ class Evaluate(Section):
     threshold: Literal["conformal", "gamma"] = Field(
         "conformal",
         description="How the threshold of an alarm is chosen: `conformal` from held-out normal clips "
-        "(`training.validation`), which on average keeps the false-alarm rate it states; `gamma` by a distribution "
-        "fitted to the clips that were trained on, as the baselines of 2021 and 2022 do, which does not.",
+        "(`training.validation`), which on average keeps the false-alarm rate it states; `gamma`, as the baselines of "
+        "2021 and 2022, by a distribution fitted to the clips that were trained on: more new normal clips than stated "
+        "then raise an alarm.",
     )
     false_alarm_rate: Fraction = Field(
         0.1, description="The share of normal clips that may raise an alarm; the baselines take 0.1."

@@ -29,7 +29,6 @@ from torch import Tensor
 from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
 from offnote.checkpoints import Checkpoint
-from offnote.clips import Entry
 from offnote.config import BrokenClips, Model, Section, Training, Window
 from offnote.device import choose, describe, set_threads
 from offnote.domains import training_domains
@@ -61,8 +60,9 @@ COVARIANCES = "covariances"
 
 
 class HeldOutClip(Section):
-    """A training clip that the fit has not seen."""
+    """A training clip that the fit has not seen; other machines of the scope may have one of the same path."""
 
+    machine: str
     path: str
     start: float | None
     end: float | None
@@ -410,7 +410,7 @@ def fit_scopes(
                 seed=seed,
                 trial=scope.trial,
                 inputs_sha256=[cache.inputs_sha256 for cache in opened],
-                held_out=[_held_out_clip(opened[cache].entries[clip]) for cache, clip in clips.held_out],
+                held_out=[_held_out_clip(opened[cache], clip) for cache, clip in clips.held_out],
                 device=describe(chosen_device),
                 versions=versions(),
             )
@@ -514,17 +514,18 @@ def _normal_clips(
         check_settings(cache, caches[0].settings)
         if cache.n_mels != caches[0].n_mels:
             raise InputError(f"{cache.path}: {cache.n_mels} mel bands, and {caches[0].path} has {caches[0].n_mels}")
-        machine = f"{cache.path.parent.name}/{cache.path.stem}"
         training = [clip for clip, entry in enumerate(cache.entries) if entry.split == "train"]
         usable = [clip for clip in training if not why_too_short(cache, clip, size, broken_clips)]
-        chosen = held_out([cache.entries[clip] for clip in usable], fraction, derive_seed(seed, scope.trial, machine))
-        unseen += [(number, usable[place]) for place in chosen]
-        fitted += [(number, clip) for place, clip in enumerate(usable) if place not in chosen]
+        seed_of_machine = derive_seed(seed, scope.trial, cache.machine)
+        chosen = set(held_out([cache.entries[clip] for clip in usable], fraction, seed_of_machine))
+        for place, clip in enumerate(usable):
+            (unseen if place in chosen else fitted).append((number, clip))
     return NormalClips(caches, fitted, unseen)
 
 
-def _held_out_clip(entry: Entry) -> HeldOutClip:
-    return HeldOutClip(path=entry.path, start=entry.start, end=entry.end)
+def _held_out_clip(cache: FeatureCache, clip: int) -> HeldOutClip:
+    entry = cache.entries[clip]
+    return HeldOutClip(machine=cache.machine, path=entry.path, start=entry.start, end=entry.end)
 
 
 def _network(card: Card, generator: torch.Generator) -> Autoencoder:

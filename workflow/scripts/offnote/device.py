@@ -1,6 +1,6 @@
 """The one place that decides where tensors live and how many threads work on them.
 
-Only the functions that hand out a torch device import torch: the Snakefile asks :func:`gpus` before any job starts.
+Torch is imported within functions alone, none of which the Snakefile calls: it asks :func:`gpus` before any job starts.
 
 Every job on a machine with several GPUs has one to itself: the one that ``CUDA_VISIBLE_DEVICES`` names, where a
 scheduler or the user names a single one, and otherwise the first whose lock file is free. The kernel lets go of the

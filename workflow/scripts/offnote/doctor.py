@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 
 from offnote import __version__, audio, synthetic_challenge
 from offnote.clips import Clip, Machine
-from offnote.config import Demo, Slice
+from offnote.config import Demo, Slice, resolve
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
 from offnote.files import nearest
-from offnote.plan import FEATURES, Run, plan
+from offnote.plan import FEATURES, STORAGES, Run, plan
 from offnote.provenance import versions
 from offnote.synthesis import SAMPLE_RATE
 
@@ -44,16 +43,23 @@ def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
     folder
         Where ``results`` will stand.
     """
-    yield Finding(sys.version_info >= (3, 11), f"offnote {__version__}")
+    yield Finding(True, f"offnote {__version__}")
     yield Finding(True, ", ".join(f"{name} {number}" for name, number in versions().items()))
     yield Finding(True, f"{len(os.sched_getaffinity(0))} CPU cores" if hasattr(os, "sched_getaffinity") else "CPU")
+    try:
+        settings = resolve(config)
+    except InputError as error:
+        yield Finding(False, str(error))
+        return
+    yield from _examine_gpu(any(each.device == "cuda" or each.require_gpu for each in settings.values()))
+    if any((each.dataset.path or "").startswith(STORAGES) for each in settings.values()):
+        yield Finding(True, "recordings on S3 are looked at by snakemake alone, so are the runs that need them")
+        return
     try:
         runs = plan(config)
     except InputError as error:
         yield Finding(False, str(error))
         return
-    needs_gpu = any(run.settings.device == "cuda" or run.settings.require_gpu for run in runs.values())
-    yield from _examine_gpu(needs_gpu)
     for name, run in runs.items():
         clips = sum(len(run.recordings.clips[machine]) for machine in run.machines)
         idle = len(run.machines) - len(run.scored_machines)

@@ -300,7 +300,7 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
         As :func:`evaluate`.
     """
     if not machine.scores:
-        raise InputError(f"{machine.name}: there are no score files to evaluate; score the machine first.")
+        raise InputError(f"{machine.name}: there are no score files to evaluate; score the machine first")
     tables = [scores.read(path) for path in machine.scores]
     columns = [_column(*pair, aggregator) for pair in zip(machine.scores, tables, strict=True)]
     trials = [
@@ -333,7 +333,7 @@ def _column(path: Path, table: ScoreTable, aggregator: str) -> FloatArray:
     except KeyError:
         raise InputError(
             f"{path}: there is no column {aggregator!r} to take as the score; "
-            f"set evaluate.aggregator to one of {', '.join(table.statistics)}."
+            f"set evaluate.aggregator to one of {', '.join(table.statistics)}"
         ) from None
 
 
@@ -342,7 +342,7 @@ def _require_same_clips(first: Path, expected: Iterable[Key], path: Path, found:
     if different:
         clip = min(different, key=_sortable)
         raise InputError(
-            f"{path}: the test clip {name_clip(clip)} is not in both this file and {first}; score all trials again."
+            f"{path}: the test clip {name_clip(clip)} is not in both this file and {first}; score all trials again"
         )
 
 
@@ -361,7 +361,7 @@ def _rows_of(
         if found is None:
             raise InputError(
                 f"{machine.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
-                f"of {machine.name} for it; add the row, or score the machine again."
+                f"of {machine.name} for it; add the row, or score the machine again"
             )
     used = {*matched, *(rows.of_excluded(clip) for clip in excluded)}
     unscored = [row for row in listed if row not in used]
@@ -369,7 +369,7 @@ def _rows_of(
         if row.start is not None or not sliced:
             raise InputError(
                 f"{machine.scores[0]}: the test clip {name_clip((row.path, row.start, row.end))} of the clip list has "
-                f"no score for {machine.name}; score the machine again."
+                f"no score for {machine.name}; score the machine again"
             )
     if unscored:
         log.warning("%s: %d test recordings gave no clip, such as %s", machine.name, len(unscored), unscored[0].path)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +23,11 @@ ABBREVIATION = 10
 
 LARGEST_META = 2**20
 """Bytes of a description that is still read; reading YAML takes long."""
+
+SHOWN = reprlib.Repr()
+"""Shows the beginning of a value, and of lists within a list only that they are there: aliases make them endless."""
+SHOWN.maxlevel = 1
+SHOWN.maxstring = SHOWN.maxother = 60
 
 SUBMISSION_KEYS = ("label", "name", "abbreviation", "authors")
 AUTHOR_KEYS = ("lastname", "firstname", "email", "affiliation")
@@ -154,8 +160,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    text = "!!null" if value is None else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return "!!null" if value is None else SHOWN.repr(value)
 
 
 def _check_names(keys: _Keys, submission: Mapping[Any, Any], label: str) -> None:

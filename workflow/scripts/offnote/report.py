@@ -131,9 +131,9 @@ def read_losses(path: Path) -> Losses:
         places = [header.index(name) for name in ("epoch", "loss", "validation_loss")]
         columns = [[float(row[place]) if row[place] != "" else math.nan for row in rows] for place in places]
     except OSError as error:
-        raise InputError(f"{path}: the training losses cannot be read: {error.strerror}.") from error
+        raise InputError(f"{path}: the training losses cannot be read: {error.strerror}") from error
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: this is not a table of epoch, loss and validation_loss; train again.") from error
+        raise InputError(f"{path}: this is not a table of epoch, loss and validation_loss; train again") from error
     return Losses(*(np.array(column) for column in columns))
 
 

@@ -22,7 +22,7 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.provenance import sha256_of
 
-MEND = "Delete the file, and run the same again."
+MEND = "Delete the file, and run the same again"
 
 SPLITS = ("train", "validation", "test", "supplemental")
 
@@ -126,7 +126,7 @@ def write(path: Path, table: ScoreTable) -> None:
         writer.writerow(header)
         for (name, *bounds), split, *values in zip(keys, table.split, *columns, strict=True):
             if not all(map(math.isfinite, values)):
-                raise InputError(f"{path}: the score of clip {name} is not finite; look at the features of this clip.")
+                raise InputError(f"{path}: the score of clip {name} is not finite; look at the features of this clip")
             writer.writerow([name, split, *(bounds if sliced else []), *map(repr, values)])
 
 
@@ -144,9 +144,9 @@ def read(path: Path) -> ScoreTable:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file, strict=True)) or [[]]
     except OSError as error:
-        raise InputError(f"{path}: the score file cannot be read: {error.strerror}.") from error
+        raise InputError(f"{path}: the score file cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: this is not a CSV file in UTF-8: {error}.") from error
+        raise InputError(f"{path}: this is not a CSV file in UTF-8: {error}") from error
     names = _statistic_names(path, header)
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
@@ -154,7 +154,7 @@ def read(path: Path) -> ScoreTable:
                 f"{path}, row {number}: {len(row)} cells under {len(header)} columns; is it cut off? {MEND}"
             )
     if not rows:
-        raise InputError(f"{path}: the score file holds no clip; score the machine again.")
+        raise InputError(f"{path}: the score file holds no clip; score the machine again")
     table = _table(path, dict(zip(header, zip(*rows, strict=True), strict=True)), names)
     _refuse_duplicates(path, table.clips())
     if checksum not in (None, sha256_of(path)):
@@ -210,7 +210,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
 
 
 def _damaged(path: Path) -> str:
-    return f"{path.with_suffix('.json')}: it must tell which clips have no score; score the machine again."
+    return f"{path.with_suffix('.json')}: it must tell which clips have no score; score the machine again"
 
 
 def name_clip(clip: Key) -> str:
@@ -233,18 +233,18 @@ def _statistic_names(path: Path, header: Sequence[str]) -> list[str]:
     if ("start" in header) != ("end" in header):
         missing.append("end" if "start" in header else "start")
     if missing:
-        raise InputError(f"{path}: the column {missing[0]!r} is missing from this score file.")
+        raise InputError(f"{path}: the column {missing[0]!r} is missing from this score file")
     if not names:
-        raise InputError(f"{path}: no column holds a score, only {', '.join(header)}.")
+        raise InputError(f"{path}: no column holds a score, only {', '.join(header)}")
     if len(set(header)) != len(header):
-        raise InputError(f"{path}: two columns of this score file have the same name: {', '.join(header)}.")
+        raise InputError(f"{path}: two columns of this score file have the same name: {', '.join(header)}")
     return names
 
 
 def _table(path: Path, cells: Mapping[str, Sequence[str]], names: Sequence[str]) -> ScoreTable:
     for number, split in enumerate(cells["split"], start=2):
         if split not in SPLITS:
-            raise InputError(f"{path}, row {number}: split {split!r} is none of {', '.join(SPLITS)}.")
+            raise InputError(f"{path}, row {number}: split {split!r} is none of {', '.join(SPLITS)}")
     whole = [""] * len(cells["path"])
     start, end = (_numbers(path, name, cells.get(name, whole), empty=math.nan) for name in ("start", "end"))
     return ScoreTable(
@@ -277,7 +277,7 @@ def _refuse_duplicates(path: Path, keys: Sequence[Key]) -> None:
     seen: set[Key] = set()
     for key in keys:
         if key in seen:
-            raise InputError(f"{path}: clip {key[0]} has two rows; every clip is scored once.")
+            raise InputError(f"{path}: clip {key[0]} has two rows; every clip is scored once")
         seen.add(key)
 
 

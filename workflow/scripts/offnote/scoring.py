@@ -113,7 +113,9 @@ def _score(detector: Detector, features: FeatureCache, clips: Sequence[int], qua
     entries = [features.entries[clip] for clip in clips]
     frames_of_clips = progress(_frames(features, clips), len(clips), f"clips of {features.path.stem}")
     rows = [detector.score(frames, quantiles) for frames in frames_of_clips]
-    held_out = {(clip.path, clip.start, clip.end) for clip in detector.card.held_out}
+    held_out = {
+        (clip.path, clip.start, clip.end) for clip in detector.card.held_out if clip.machine == features.machine
+    }
 
     def split(entry_split: str, key: Key) -> str:
         return "validation" if entry_split == "train" and key in held_out else entry_split

@@ -548,7 +548,7 @@ def planned_paths(demo: Demo, machine_type: str | None = None, machine_id: str |
     machines = [(kind, name) for kind, name in MACHINES if machine_type in (None, kind) and machine_id in (None, name)]
     if not machines:
         known = ", ".join("/".join(machine) for machine in MACHINES)
-        raise InputError(f"The demo set has no machine {machine_type or '*'}/{machine_id or '*'}. It has {known}.")
+        raise InputError(f"The demo set has no machine {machine_type or '*'}/{machine_id or '*'}. It has {known}")
     return [path for machine in machines for path in machine_paths(demo, *machine)]
 
 
@@ -774,7 +774,7 @@ class _Clip(NamedTuple):
 def _read(path: str) -> _Clip:
     match = PATH.fullmatch(path)
     if match is None or (match["machine_type"], match["machine_id"]) not in PROTOTYPES:
-        raise InputError(f"{path} is no clip of the demo set. Take one that `planned_paths` lists.")
+        raise InputError(f"{path} is no clip of the demo set. Take one that `planned_paths` lists")
     anomalous = match["folder"] == "test/anomaly"
     return _Clip(match["machine_type"], match["machine_id"], anomalous, int(match["number"]))
 
@@ -782,7 +782,7 @@ def _read(path: str) -> _Clip:
 def _deviation(machine: Machine, fault: Fault, rng: Generator) -> Samples:
     if fault.kind not in machine.faults:
         known = ", ".join(machine.faults)
-        raise InputError(f"A {type(machine).__name__} has no fault '{fault.kind}'. It may have {known}.")
+        raise InputError(f"A {type(machine).__name__} has no fault '{fault.kind}'. It may have {known}")
     faint, plain = machine.faults[fault.kind]
     sound: Samples = getattr(machine, fault.kind)(rng)
     return _gain(faint + fault.severity * (plain - faint)) * sound

@@ -360,7 +360,7 @@ def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settin
     chosen = slice(None) if trial == "mean" else slice(trial, trial + 1)
     sent, threshold = joined.test[chosen].mean(axis=0), float(values[chosen].mean())
     names = _names(machine, joined.clips)
-    order = np.argsort(names, kind="stable") if names else np.zeros(0, dtype=int)
+    order = np.argsort(names, kind="stable")
     return SentScores(
         machine,
         [names[place] for place in order],
