@@ -78,10 +78,10 @@ def model_of(run: Run, scope: Machine, caches: list[Path], output: Path) -> Chec
 
 
 def scores_of(run: Run, cache: Path, model: Path, output: Path) -> Path:
-    """Score a machine; the table and the file beside it go to `output`."""
+    """Score a machine; the table and its description go to `output`."""
     quantiles, threads = run.settings.scores.quantiles, run.settings.model.threads
     path = output / "trial_0.csv"
-    score_machine(cache, model, path, sidecar=output / "trial_0.json", quantiles=quantiles, threads=threads, **HOST)
+    score_machine(cache, model, path, quantiles=quantiles, threads=threads, **HOST)
     return path
 
 

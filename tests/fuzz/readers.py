@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,13 +137,12 @@ def make_scores(folder: Path) -> None:
     )  # fmt: skip
     scores.write(folder / "trial_0.csv", table)
     broken = clips.Excluded(clips.Entry("broken.wav", "test"), "cut short")
-    about = {"status": "", "excluded": scores.excluded_rows([broken])}
-    (folder / "trial_0.json").write_text(json.dumps(about), encoding="utf-8")
+    scores.write_description(folder / "trial_0.csv", excluded=[broken])
 
 
 def read_scores(folder: Path) -> None:
     scores.read(folder / "trial_0.csv")
-    scores.read_outcome(folder / "trial_0.csv")
+    scores.read_description(folder / "trial_0.csv")
 
 
 def make_evaluated(folder: Path) -> None:

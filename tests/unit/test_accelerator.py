@@ -117,7 +117,6 @@ def score(made: Path, model: Path, output: Path, device: str) -> Path:
         made,
         model,
         output,
-        sidecar=output.with_suffix(".json"),
         quantiles=[0.9],
         threads=1,
         device=device,

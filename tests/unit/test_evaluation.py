@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,7 @@ from offnote.clips import Clip, Entry, Excluded, write_clips
 from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
-from offnote.scores import ScoreTable, excluded_rows, write
+from offnote.scores import ScoreTable, write, write_description
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
@@ -441,7 +440,7 @@ def test_a_row_without_a_score_is_refused(run: Run) -> None:
 
 def exclude(paths: Sequence[Path], *excluded: Excluded) -> None:
     for path in paths:
-        path.with_suffix(".json").write_text(json.dumps({"excluded": excluded_rows(excluded)}))
+        write_description(path, excluded=excluded)
 
 
 def test_an_excluded_clip_is_listed_and_counted_and_has_no_score(run: Run) -> None:
@@ -476,9 +475,7 @@ def test_a_machine_whose_scoring_had_nothing_to_go_by_has_that_status_and_its_te
     broken = Excluded(Entry(run.add("fan/id_00", LABELLED)[0].name, "train"), "silent")
     for path in run.add("pump/id_00", LABELLED):
         path.write_text("path,split\n")
-        path.with_suffix(".json").write_text(
-            json.dumps({"status": "no usable training clips", "excluded": excluded_rows([broken])})
-        )
+        write_description(path, status="no usable training clips", excluded=[broken])
     found = run.evaluate(broken_clips="exclude")
     pump = [row for row in found["machines"] if row["machine_type"] == "pump"]
     assert [(row["status"], row["trial"], row["auc"]) for row in pump] == [("no usable training clips", "", "")]
@@ -490,7 +487,7 @@ def test_a_machine_whose_scoring_had_nothing_to_go_by_has_that_status_and_its_te
 def test_a_run_in_which_no_machine_has_scores_is_refused(run: Run) -> None:
     for path in run.add("pump/id_00", LABELLED):
         path.write_text("path,split\n")
-        path.with_suffix(".json").write_text('{"status": "no usable training clips", "excluded": []}')
+        write_description(path, status="no usable training clips")
     with pytest.raises(InputError, match=r"no machine has scores \(pump/id_00: no usable training clips\)"):
         run.evaluate()
 
@@ -502,8 +499,7 @@ def test_test_clips_are_counted_without_the_excluded_ones_where_there_are_no_sco
     gone = [Excluded(Entry(test.path, "test"), "silent")]
     for path in paths:
         path.write_text("path,split\n")
-        about = {"status": "no usable training clips", "excluded": excluded_rows(gone)}
-        path.with_suffix(".json").write_text(json.dumps(about))
+        write_description(path, status="no usable training clips", excluded=gone)
     [pump] = [row for row in run.evaluate(broken_clips="exclude")["machines"] if row["machine_type"] == "pump"]
     assert int(pump["normal"]) + int(pump["anomaly"]) == len(LABELLED) - 1
 

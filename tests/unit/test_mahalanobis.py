@@ -460,7 +460,7 @@ def test_the_score_file_has_what_the_distance_gives(
     directory = fit(made, tmp_path / "model", distance)
     output = tmp_path / "scores.csv"
     score_machine(
-        made, directory, output, sidecar=tmp_path / "scores.json", quantiles=[], threads=1, device="cpu",
+        made, directory, output, quantiles=[], threads=1, device="cpu",
         require_gpu=False,
     )  # fmt: skip
     with output.open(newline="") as file:

@@ -16,7 +16,7 @@ from offnote.clips import Clip
 from offnote.config import Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import MachineResult, MachineScores, machine_result
-from offnote.scores import ScoreTable, write
+from offnote.scores import ScoreTable, write, write_description
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=50)
@@ -110,7 +110,7 @@ def test_a_machine_without_scores_has_figures_that_say_why(tmp_path: Path) -> No
         path.write_text("epoch,loss,validation_loss\n")
     for path in machine.scores:
         path.write_text("path,split\n")
-        path.with_suffix(".json").write_text('{"status": "no usable training clips", "excluded": []}')
+        write_description(path, status="no usable training clips")
     texts = machine.draw()
     assert "no training to show" in texts["loss"]
     assert "no score to show: no usable training clips" in texts["roc"]

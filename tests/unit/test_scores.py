@@ -1,14 +1,27 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from offnote.clips import Entry, Excluded
 from offnote.errors import InputError
-from offnote.scores import ScoreTable, quantile_name, read, statistics, write
+from offnote.scores import (
+    Description,
+    ScoreTable,
+    description_of,
+    quantile_name,
+    read,
+    read_description,
+    statistics,
+    write,
+    write_description,
+)
 
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
 
@@ -158,3 +171,41 @@ def test_a_score_that_is_not_finite_is_not_written(tmp_path: Path, value: float)
     with pytest.raises(InputError, match=r"clip fan/test/normal, 001.wav is not finite"):
         write(tmp_path / "trial_0.csv", table([1.0, value]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_description_comes_back_and_tells_what_the_scores_were_made_from(tmp_path: Path) -> None:
+    path = tmp_path / "trial_0.csv"
+    assert read_description(path) == Description()
+    write(path, table([1.0]))
+    broken = [
+        Excluded(Entry("long.wav", "train", "source", 0.0, 2.5), "silent"),
+        Excluded(Entry("ü.wav", "train"), "cut"),
+    ]
+    write_description(path, status="no usable clips", excluded=broken, model="0af3", trial=1)
+    described = read_description(path)
+    assert (described.status, described.excluded) == ("no usable clips", broken)
+    assert json.loads(description_of(path).read_text(encoding="utf-8"))["model"] == "0af3"
+    assert len(read(path)) == 1
+    write(path, table([2.0]))
+    with pytest.raises(InputError, match=r"trial_0\.csv: not the scores"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 2}, "version 2; this program reads version 1 of 'offnote-scores': score the machine again"),
+        ({"format": "offnote-model"}, "of the format 'offnote-model'"),
+        ({"excluded": [{"path": "a.wav"}]}, "it must tell which clips have no score"),
+        ({"excluded": None}, "it must tell which clips have no score"),
+    ],
+)
+def test_a_description_of_another_kind_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = tmp_path / "trial_0.csv"
+    write(path, table([1.0]))
+    write_description(path)
+    described = json.loads(description_of(path).read_text(encoding="utf-8"))
+    description_of(path).write_text(json.dumps(described | changes), encoding="utf-8")
+    for reader in (read, read_description):
+        with pytest.raises(InputError, match=rf"trial_0\.json: .*{message}"):
+            reader(path)

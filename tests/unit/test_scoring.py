@@ -66,7 +66,6 @@ def score(features: Path, model: Path, output: Path, broken_clips: BrokenClips =
         features,
         model,
         output,
-        sidecar=output.with_suffix(".json"),
         quantiles=[0.9],
         threads=1,
         device="cpu",
@@ -127,7 +126,7 @@ def test_reruns_write_the_same_bytes(tmp_path: Path, model: Path) -> None:
         assert (tmp_path / f"first{suffix}").read_bytes() == (tmp_path / f"second{suffix}").read_bytes()
 
 
-def test_the_sidecar_names_the_model_and_the_inputs(tmp_path: Path, model: Path) -> None:
+def test_the_description_names_the_model_and_the_inputs(tmp_path: Path, model: Path) -> None:
     score(tmp_path / "fan" / "id_00.h5", model, tmp_path / "scores.csv")
     about = json.loads((tmp_path / "scores.json").read_text())
     assert about["model"] == read_card(model).weights_sha256
@@ -156,7 +155,7 @@ def test_a_clip_shorter_than_a_window_is_excluded_and_so_is_what_the_cache_lacks
     table = score(more, model, tmp_path / "more.csv", "exclude")
     assert table.clips() == whole.clips()
     assert table.statistics["mean"].tobytes() == whole.statistics["mean"].tobytes()
-    listed = scores.read_outcome(tmp_path / "more.csv").excluded
+    listed = scores.read_description(tmp_path / "more.csv").excluded
     assert [clip.entry.path for clip in listed] == ["silent.wav", "short.wav"]
     assert listed[1].reason.startswith("2 frames are less than one context window of 3")
 
@@ -168,7 +167,6 @@ def test_a_machine_of_excluded_clips_alone_has_an_empty_score_file_that_says_why
         tmp_path / "fan" / "broken.h5",
         model,
         tmp_path / "scores.csv",
-        sidecar=tmp_path / "scores.json",
         quantiles=[0.9],
         threads=1,
         device="cpu",
@@ -176,7 +174,8 @@ def test_a_machine_of_excluded_clips_alone_has_an_empty_score_file_that_says_why
         broken_clips="exclude",
     )
     assert (tmp_path / "scores.csv").read_text() == "path,split\n"
-    assert scores.read_outcome(tmp_path / "scores.csv") == scores.Outcome("no usable clips", broken)
+    described = scores.read_description(tmp_path / "scores.csv")
+    assert (described.status, described.excluded) == ("no usable clips", broken)
 
 
 @pytest.mark.parametrize(

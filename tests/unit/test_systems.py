@@ -17,7 +17,7 @@ from offnote.detectors import Card
 from offnote.errors import InputError
 from offnote.evaluation import LabelledScores, MachineScores, choose_thresholds
 from offnote.models import Autoencoder
-from offnote.scores import ScoreTable, write
+from offnote.scores import ScoreTable, write, write_description
 from offnote.systems import (
     ScoredRun,
     front_end,
@@ -176,11 +176,7 @@ def test_a_clip_of_the_evaluation_set_without_a_score_is_named(tmp_path: Path) -
     machine = scored(tmp_path, ["test/a.wav"], [[1.0], [1.0]])
     run = sixteen(tmp_path, machine, listed(["test/a.wav", "test/b.wav"]))
     for path in machine.scores:
-        broken = Excluded(Entry("test/b.wav", "test"), "silent")
-        path.with_suffix(".json").write_text(
-            '{"excluded": [{"path": "test/b.wav", "split": "test", "domain": "", "start": null, "end": null, '
-            f'"reason": "{broken.reason}"}}]}}'
-        )
+        write_description(path, excluded=[Excluded(Entry("test/b.wav", "test"), "silent")])
     with pytest.raises(InputError, match=r"ToyCar/id_05: the clip test/b\.wav has no score \(silent\)"):
         system_of(run)
     with pytest.raises(

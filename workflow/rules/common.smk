@@ -12,12 +12,13 @@ from offnote.errors import InputError
 from offnote.official import TABLES as OFFICIAL_FILES
 from offnote.provenance import PACKAGE, code_hash
 from offnote.retrieve import planned_archives, planned_folder
+from offnote.scores import description_of
 from offnote.submission import CHECK
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
 FEATURES = plan.FEATURES
 MODEL = "results/{run}/models/{machine_type}/{machine_id}/trial_{trial}"
-SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}"
+SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}.csv"
 TABLES = "results/{run}/tables"
 OFFICIAL = "results/{run}/official"
 SUBMISSION = "results/{run}/submission"
@@ -114,20 +115,24 @@ def models_of(run, machines):
 
 
 def scores_of(run, machine):
-    """Return the stem of the score files of a machine, one a trial."""
+    """Return the score files of a machine, one a trial."""
     return [SCORES.format(run=run.settings.run, trial=trial, **machine._asdict()) for trial in run.trials]
+
+
+def described(scores):
+    """Return some score files, each with its description."""
+    return [file for path in scores for file in (path, str(description_of(Path(path))))]
 
 
 def results_of(name):
     """Return every file of a run, so that whichever is missing is made again."""
     run = RUNS[name]
     machines = [machine._asdict() for machine in run.scored_machines]
-    scores = [stem for machine in run.scored_machines for stem in scores_of(run, machine)]
     return [
         CLIPS.format(dataset=run.settings.dataset.name),
         [cache_of(run, machine) for machine in run.scored_machines],
         [f"{folder}/{file}" for folder in models_of(run, run.machines) for file in MODEL_FILES],
-        [f"{stem}.{suffix}" for stem in scores for suffix in ("csv", "json")],
+        [described(scores_of(run, machine)) for machine in run.scored_machines],
         [f"{TABLES.format(run=name)}/{file}" for file in TABLE_FILES],
         [f"{FIGURES.format(run=name, **machine)}/{file}" for machine in machines for file in FIGURE_FILES],
         [f"results/{name}/{file}" for file in ("config.yaml", "manifest.json")],

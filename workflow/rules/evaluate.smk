@@ -3,10 +3,7 @@
 
 rule evaluate:
     input:
-        scores=lambda wildcards: [path for job in evaluate_jobs(wildcards) for path in job["scores"]],
-        descriptions=lambda wildcards: [
-            f"{path.removesuffix('.csv')}.json" for job in evaluate_jobs(wildcards) for path in job["scores"]
-        ],
+        scores=lambda wildcards: [file for job in evaluate_jobs(wildcards) for file in described(job["scores"])],
         clips=lambda wildcards: CLIPS.format(dataset=RUNS[wildcards.run].settings.dataset.name),
     output:
         machines=report(

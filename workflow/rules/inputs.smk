@@ -96,7 +96,7 @@ def scores_of_machines(run, machines):
     return [
         {
             **machine._asdict(),
-            "scores": ([f"{stem}.csv" for stem in scores_of(run, machine)] if not run.status(machine) else []),
+            "scores": scores_of(run, machine) if not run.status(machine) else [],
             "status": run.status(machine),
         }
         for machine in machines
@@ -116,18 +116,17 @@ def placed_machines(machines):
 def figures_inputs(known, machine):
     """Return the files that the figures of a machine are drawn from, by what they tell."""
     run = RUNS[known["run"]]
-    stems = scores_of(run, machine)
     models = [MODEL.format(run=known["run"], trial=trial, **run.scope_of(machine)._asdict()) for trial in run.trials]
     return {
-        "scores": [f"{stem}.csv" for stem in stems],
-        "descriptions": [f"{stem}.json" for stem in stems],
+        "scores": scores_of(run, machine),
         "losses": [f"{folder}/loss.csv" for folder in models],
     }
 
 
 def figures_files(known, machine):
-    """Return the files of :func:`figures_inputs`."""
-    return [path for paths in figures_inputs(known, machine).values() for path in paths]
+    """Return the files of :func:`figures_inputs`, with the descriptions of the scores."""
+    files = figures_inputs(known, machine)
+    return [*described(files["scores"]), *files["losses"]]
 
 
 def figures_job(known, machine):
@@ -144,7 +143,6 @@ def figures_job(known, machine):
 def manifest_inputs(wildcards):
     """Return the files that the manifest speaks of."""
     run = RUNS[wildcards.run]
-    stems = [stem for machine in run.scored_machines for stem in scores_of(run, machine)]
     return {
         "clips": CLIPS.format(dataset=run.settings.dataset.name),
         "caches": [cache_of(run, machine) for machine in run.scored_machines],
@@ -153,7 +151,7 @@ def manifest_inputs(wildcards):
             for folder in models_of(run, run.machines)
             for name in ("model.json", "model.safetensors")
         ],
-        "scores": [f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")],
+        "scores": [file for machine in run.scored_machines for file in described(scores_of(run, machine))],
         "tables": rules.evaluate.output,
     }
 
@@ -198,11 +196,10 @@ def rehearsed_run(run):
 
 def files_of(scored):
     """Return the files that are spoken of by :func:`scored_run`."""
-    stems = [path.removesuffix(".csv") for machine in scored["machines"] for path in machine["scores"]]
     return [
         scored["clips"],
         *scored["caches"],
-        *(f"{stem}.{suffix}" for stem in stems for suffix in ("csv", "json")),
+        *(file for machine in scored["machines"] for file in described(machine["scores"])),
         *(f"{folder}/model.json" for folder in scored["models"]),
     ]
 

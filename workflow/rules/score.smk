@@ -10,8 +10,8 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
         input:
             batch.together(score_inputs),
         output:
-            scores=batch.all(f"{SCORES}.csv"),
-            descriptions=batch.all(f"{SCORES}.json"),
+            scores=batch.all(SCORES),
+            descriptions=batch.all(str(description_of(Path(SCORES)))),
         log:
             batch.one(f"{LOGS['score']}.log"),
         benchmark:

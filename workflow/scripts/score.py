@@ -16,15 +16,13 @@ with job_log(snakemake.log[0], f"scores of {machines}"):
     from offnote.scoring import score_machine
 
     require_threads(snakemake.params.threads, snakemake.threads)
-    outputs = zip(snakemake.output.scores, snakemake.output.descriptions, strict=True)
     mistakes = Mistakes()
-    for job, (scores, description) in zip(snakemake.params.jobs, outputs, strict=True):
+    for job, output in zip(snakemake.params.jobs, snakemake.output.scores, strict=True):
         with mistakes.gathered():
             score_machine(
                 Path(job["cache"]),
                 Path(job["model"]),
-                Path(scores),
-                sidecar=Path(description),
+                Path(output),
                 quantiles=snakemake.params.quantiles,
                 threads=snakemake.params.threads,
                 device=snakemake.resources.device,

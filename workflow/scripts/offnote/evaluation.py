@@ -24,7 +24,7 @@ from offnote.errors import InputError
 from offnote.files import replacing, write_csv
 from offnote.logs import log
 from offnote.provenance import derive_seed
-from offnote.scores import Key, Outcome, ScoreTable, name_clip
+from offnote.scores import Description, Key, ScoreTable, name_clip
 from offnote.status import Status
 from offnote.summary import COUNTS, MEASURES, Row, html_page, summary_lines
 from offnote.thresholds import Threshold
@@ -269,10 +269,10 @@ def _test_clips(clips: Path) -> dict[Machine, list[Clip]]:
 
 def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Evaluate) -> MachineResult:
     """Evaluate one machine by its test clips in the clip list; errors are those of :func:`evaluate`."""
-    outcome = scores.read_outcome(machine.scores[0]) if machine.scores else Outcome()
+    described = scores.read_description(machine.scores[0]) if machine.scores else Description()
     rows = _Rows(listed)
-    excluded = [(clip, rows.label(clip)) for clip in outcome.excluded]
-    if status := machine.status or outcome.status:
+    excluded = [(clip, rows.label(clip)) for clip in described.excluded]
+    if status := machine.status or described.status:
         without = {rows.of_excluded(clip) for clip, _ in excluded}
         return MachineResult(machine, status, _counts(row.label for row in listed if row not in without), excluded)
     joined = join(machine, listed, settings.aggregator)
@@ -310,7 +310,7 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     clips = sorted(trials[0], key=_sortable)
     for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
         _require_same_clips(machine.scores[0], trials[0], path, trial)
-    excluded = scores.read_outcome(machine.scores[0]).excluded
+    excluded = scores.read_description(machine.scores[0]).excluded
     matched, unscored = _rows_of(machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all())
     splits = {
         name: [column[table.split == name] for table, column in zip(tables, columns, strict=True)]

@@ -1,7 +1,10 @@
-"""Score files: one row a clip, every statistic of its window errors, no label.
+"""Score files: one row a clip, every statistic of its window errors, no label; and the description beside each.
 
 A score file is CSV with the columns ``path, split, [start, end,]`` and then one column a statistic. `start` and `end`
 (seconds) stand there where the clips are slices. Numbers are written so that reading them gives the same float64.
+
+Its description is JSON: the score file's checksum, why it is empty where it is, the clips that are not in it and why,
+and what the scores were made from.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.provenance import sha256_of
 
+FORMAT = "offnote-scores"
+FORMAT_VERSION = 1
 MEND = "Delete the file, and run the same again"
 
 SPLITS = ("train", "validation", "test", "supplemental")
@@ -131,15 +136,15 @@ def write(path: Path, table: ScoreTable) -> None:
 
 
 def read(path: Path) -> ScoreTable:
-    """Read a score file, and compare it with the checksum in the JSON file beside it, where there is one.
+    """Read a score file, and compare it with the checksum in its description, where it has one.
 
     Raises
     ------
     InputError
-        If the file is missing or holds no clip, a column is missing, a cell is wrong, or its checksum is another. Rows
-        count from 1, the header.
+        If the file is missing or holds no clip, a column is missing, a cell is wrong, its checksum is another, or its
+        description cannot be read. Rows count from 1, the header.
     """
-    checksum = _about(path).get("scores_sha256")
+    checksum = read_description(path).scores_sha256
     try:
         with path.open(encoding="utf-8", newline="") as file:
             header, *rows = list(csv.reader(file, strict=True)) or [[]]
@@ -162,55 +167,85 @@ def read(path: Path) -> ScoreTable:
     return table
 
 
-def excluded_rows(excluded: Sequence[Excluded]) -> list[dict[str, Any]]:
-    """Return what the JSON file beside a score file says of the clips without a score."""
-    return [asdict(clip.entry) | {"reason": clip.reason} for clip in excluded]
-
-
 @dataclass(frozen=True)
-class Outcome:
-    """What the JSON file beside a score file says of the table: why there is none, and which clips are not in it."""
+class Description:
+    """What the description of a score file says of its table.
+
+    Attributes
+    ----------
+    status : str
+        Why there are no scores, in the words of :class:`offnote.status.Status`; empty where there are.
+    excluded : sequence of Excluded
+        The clips that have no score.
+    scores_sha256 : str, optional
+        Checksum of the score file.
+    """
 
     status: str = ""
     excluded: Sequence[Excluded] = ()
+    scores_sha256: str | None = None
 
 
-def read_outcome(path: Path) -> Outcome:
-    """Read the JSON file beside the score file `path`; without one, nothing is wrong and no clip excluded.
+def description_of(path: Path) -> Path:
+    """Name the description of the score file `path`.
+
+    >>> description_of(Path("trial_0.csv")).name
+    'trial_0.json'
+    """
+    return path.with_suffix(".json")
+
+
+def write_description(path: Path, *, status: str = "", excluded: Sequence[Excluded] = (), **origin: Any) -> None:
+    """Describe the score file `path`, which is written already.
+
+    Parameters
+    ----------
+    path
+        The score file.
+    status, excluded
+        As in :class:`Description`.
+    **origin
+        What the scores were made from, as JSON can say it.
+    """
+    described = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "scores_sha256": sha256_of(path),
+        "status": status,
+        "excluded": [asdict(clip.entry) | {"reason": clip.reason} for clip in excluded],
+    }
+    with replacing(description_of(path)) as temporary:
+        temporary.write_text(json.dumps(described | origin, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_description(path: Path) -> Description:
+    """Read the description of the score file `path`; without one, nothing is wrong and no clip excluded.
 
     Raises
     ------
     InputError
-        The JSON file is damaged.
+        The description is damaged, or of another format or version.
     """
-    about = _about(path)
+    file = description_of(path)
+    if not file.exists():
+        return Description()
     try:
-        excluded = [Excluded(reason=row["reason"], entry=_entry(row)) for row in about.get("excluded", [])]
-        return Outcome(about.get("status", ""), excluded)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(_damaged(path)) from error
-
-
-def _about(path: Path) -> dict[str, Any]:
-    """Return what the JSON file beside a score file says; nothing where there is none."""
-    beside = path.with_suffix(".json")
-    if not beside.exists():
-        return {}
-    try:
-        about = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(_damaged(path)) from error
-    if not isinstance(about, dict):
-        raise InputError(_damaged(path))
-    return about
+        found = json.loads(file.read_text(encoding="utf-8"))
+        written_as = found["format"], found["format_version"]
+        excluded = [Excluded(_entry(row), row["reason"]) for row in found["excluded"]]
+        description = Description(found["status"], excluded, found["scores_sha256"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{file}: it must tell which clips have no score; score the machine again") from error
+    if written_as != (FORMAT, FORMAT_VERSION):
+        raise InputError(
+            f"{file}: it is of the format {written_as[0]!r}, version {written_as[1]!r}; this program reads version "
+            f"{FORMAT_VERSION} of {FORMAT!r}: score the machine again"
+        )
+    return description
 
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     return Entry(**{name: value for name, value in row.items() if name != "reason"})
-
-
-def _damaged(path: Path) -> str:
-    return f"{path.with_suffix('.json')}: it must tell which clips have no score; score the machine again"
 
 
 def name_clip(clip: Key) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -17,10 +16,9 @@ from offnote.config import BrokenClips
 from offnote.detectors import Card, Detector, load_detector, read_card, why_too_short
 from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
-from offnote.files import replacing
 from offnote.logs import log, progress
-from offnote.provenance import sha256_of, versions
-from offnote.scores import Key, ScoreTable, excluded_rows, write
+from offnote.provenance import versions
+from offnote.scores import Key, ScoreTable, write, write_description
 from offnote.status import Status
 
 CLIPS_PER_READ = 32
@@ -32,7 +30,6 @@ def score_machine(
     model_directory: Path,
     output: Path,
     *,
-    sidecar: Path,
     quantiles: Sequence[float],
     threads: int,
     device: str,
@@ -41,8 +38,8 @@ def score_machine(
 ) -> None:
     """Score every clip of a machine, in the cache's order.
 
-    Where broken clips are excluded and none is left to train on or to score, the score file is empty, and the JSON file
-    beside it says why.
+    Where broken clips are excluded and none is left to train on or to score, the score file is empty, and its
+    description says why.
 
     Parameters
     ----------
@@ -51,10 +48,9 @@ def score_machine(
     model_directory : Path
         Folder of the fitted detector.
     output : Path
-        The score file. Training clips that the fit has not seen have the split ``validation`` in it.
-    sidecar : Path
-        A JSON file about the scores: the model, the inputs, the device and the versions they come from, and the broken
-        clips that have no score.
+        The score file. Training clips that the fit has not seen have the split ``validation`` in it. Its description
+        (:func:`offnote.scores.description_of`) tells the model, the inputs, the device and the versions that the scores
+        come from, and the broken clips that have none.
     quantiles : sequence of float
         Quantiles of the window errors to keep.
     threads : int
@@ -84,21 +80,17 @@ def score_machine(
         else:
             write(output, _score(load_detector(model_directory, chosen_device), features, usable, quantiles))
         excluded = [Excluded(features.entries[clip], reason) for clip, reason in too_short.items() if reason]
-        about = {
-            "format": "offnote-scores",
-            "format_version": 1,
-            "scores_sha256": sha256_of(output),
-            "model": card.weights_sha256,
-            "scope": card.scope,
-            "trial": card.trial,
-            "status": status,
-            "inputs_sha256": features.inputs_sha256,
-            "excluded": excluded_rows([*features.excluded, *excluded]),
-            "device": describe(chosen_device),
-            "versions": versions(),
-        }
-    with replacing(sidecar) as temporary:
-        temporary.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_description(
+            output,
+            status=status,
+            excluded=[*features.excluded, *excluded],
+            model=card.weights_sha256,
+            scope=card.scope,
+            trial=card.trial,
+            inputs_sha256=features.inputs_sha256,
+            device=describe(chosen_device),
+            versions=versions(),
+        )
 
 
 def _check_features(features: FeatureCache, card: Card) -> None:

@@ -396,7 +396,7 @@ def _test_rows(run: ScoredRun) -> dict[Machine, list[Clip]]:
 
 
 def _why_unscored(machine: MachineScores) -> str:
-    return machine.status or scores.read_outcome(machine.scores[0]).status
+    return machine.status or scores.read_description(machine.scores[0]).status
 
 
 def _sections(sent: SentScores, challenge: Challenge) -> Iterator[tuple[Section, SentScores]]:
@@ -413,7 +413,7 @@ def _labelled(section: Section, part: SentScores, challenge: Challenge) -> Label
             missing = "label" if not label else f"domain ({' or '.join(challenge.domains)})"
             where = f"{part.machine.name}, of the development set of {challenge.year}"
             raise InputError(f"{where}: the clip {name} has no {missing}")
-    excluded = [clip for clip in scores.read_outcome(part.machine.scores[0]).excluded if clip.entry.split == "test"]
+    excluded = [clip for clip in scores.read_description(part.machine.scores[0]).excluded if clip.entry.split == "test"]
     if excluded:
         log.warning("%s: judged without %d broken clips", part.machine.name, len(excluded))
     return LabelledSection(
@@ -460,7 +460,7 @@ def _require_all_scores(machine: MachineScores, listed: Sequence[Clip]) -> None:
     status = _why_unscored(machine) or ("" if listed else Status.NO_TEST_CLIPS)
     if status:
         raise InputError(f"{machine.name}: cannot be sent: {status}; a submission needs a score for every clip")
-    broken = [clip for clip in scores.read_outcome(machine.scores[0]).excluded if clip.entry.split == "test"]
+    broken = [clip for clip in scores.read_description(machine.scores[0]).excluded if clip.entry.split == "test"]
     if broken:
         raise InputError(
             f"{machine.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
