@@ -210,15 +210,12 @@ def bare(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
 
 
 def _draw(run: Run, machine: Machine, folder: Path) -> None:
-    figures = folder / "figures" / machine.machine_type / machine.machine_id
     draw_machine(
         *machine,
         scores=[folder / f"scores/{machine}/trial_0.csv"],
         losses=[folder / f"models/{machine}/loss.csv"],
         clips=[clip for clip in run.recordings.clips[machine] if clip.split == "test"],
-        roc=figures / "roc.svg",
-        histogram=figures / "histogram.svg",
-        loss=figures / "loss.svg",
+        folder=folder / f"figures/{machine}",
         settings=run.settings.evaluate,
     )
 
@@ -227,13 +224,7 @@ def _tables(run: Run, sheet: Path, folder: Path) -> None:
     evaluate(
         [MachineScores(*machine, [folder / f"scores/{machine}/trial_0.csv"], "") for machine in run.machines],
         clips=sheet,
-        machine_table=folder / "machines.csv",
-        type_table=folder / "types.csv",
-        clip_table=folder / "clips.csv",
-        decision_table=folder / "decisions.csv",
-        excluded_table=folder / "excluded.csv",
-        summary=folder / "summary.md",
-        page=folder / "summary.html",
+        folder=folder,
         settings=run.settings.evaluate,
         run="bench",
     )

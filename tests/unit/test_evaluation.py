@@ -13,14 +13,13 @@ from offnote import metrics
 from offnote.clips import Clip, Entry, Excluded, write_clips
 from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
-from offnote.evaluation import MachineScores, evaluate
+from offnote.evaluation import TABLES, MachineScores, evaluate
 from offnote.scores import ScoreTable, write, write_description
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=200, max_fpr=0.2)
 NAMES = ("machines", "types", "clips", "decisions", "excluded")
-TABLES = ("machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html")
 Scored = tuple[Clip, str, float]
 
 
@@ -52,19 +51,10 @@ class Run:
         self, settings: Evaluate = SETTINGS, tables: str = "tables", broken_clips: BrokenClips = "stop"
     ) -> dict[str, list[dict[str, str]]]:
         write_clips(self.folder / "clips.tsv", self.clips)
-        machine_table, type_table, clip_table, decision_table, excluded_table, summary, page = (
-            self.folder / tables / name for name in TABLES
-        )
         evaluate(
             self.machines,
             clips=self.folder / "clips.tsv",
-            machine_table=machine_table,
-            type_table=type_table,
-            clip_table=clip_table,
-            decision_table=decision_table,
-            excluded_table=excluded_table,
-            summary=summary,
-            page=page,
+            folder=self.folder / tables,
             settings=settings,
             run="trial-run",
             broken_clips=broken_clips,

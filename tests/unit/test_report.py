@@ -15,13 +15,12 @@ from offnote import metrics, report
 from offnote.clips import Clip
 from offnote.config import Evaluate
 from offnote.errors import InputError
-from offnote.evaluation import MachineResult, MachineScores, machine_result
+from offnote.evaluation import FIGURES, MachineResult, MachineScores, machine_result
 from offnote.scores import ScoreTable, write, write_description
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=50)
 LABELLED = ["normal"] * 8 + ["anomaly"] * 6
-FIGURES = ("roc", "histogram", "loss")
 
 
 class Machine:
@@ -45,17 +44,17 @@ class Machine:
         self.clips = [Clip(path, "fan", "id_00", "test", label) for path, label in clips]
 
     def draw(self, folder: str = "figures") -> dict[str, str]:
-        outputs = {name: self.folder / folder / f"{name}.svg" for name in FIGURES}
         report.draw_machine(
             "fan",
             "id_00",
             scores=self.scores,
             losses=self.losses,
             clips=self.clips,
-            **outputs,
+            folder=self.folder / folder,
             settings=SETTINGS,
         )
-        return {name: " ".join("".join(ET.parse(path).getroot().itertext()).split()) for name, path in outputs.items()}
+        drawn = {Path(name).stem: ET.parse(self.folder / folder / name).getroot() for name in FIGURES}
+        return {kind: " ".join("".join(root.itertext()).split()) for kind, root in drawn.items()}
 
     def result(self) -> MachineResult:
         machine = MachineScores("fan", "id_00", self.scores)
@@ -84,7 +83,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(tmp_path: 
         machine.draw("again")
         assert matplotlib.rcParams["lines.linewidth"] == 7
     for name in FIGURES:
-        first, again = (tmp_path / folder / f"{name}.svg" for folder in ("first", "again"))
+        first, again = (tmp_path / folder / name for folder in ("first", "again"))
         assert first.read_bytes() == again.read_bytes()
         assert b"<dc:date>" not in first.read_bytes()
 

@@ -9,6 +9,8 @@ from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
 from offnote.device import gpu_expected
 from offnote.errors import InputError
+from offnote.evaluation import FIGURES as FIGURE_FILES
+from offnote.evaluation import TABLES as TABLE_FILES
 from offnote.official import TABLES as OFFICIAL_FILES
 from offnote.provenance import PACKAGE, code_hash
 from offnote.retrieve import planned_archives, planned_folder
@@ -31,8 +33,6 @@ LOGS = {
     "score": "logs/score/{run}/{machine_type}/{machine_id}/trial_{trial}",
 }
 MODEL_FILES = ["model.safetensors", "model.json", "loss.csv"]
-TABLE_FILES = ["machines.csv", "types.csv", "clips.csv", "decisions.csv", "excluded.csv", "summary.md", "summary.html"]
-FIGURE_FILES = ["roc.svg", "histogram.svg", "loss.svg"]
 # The module of the package that does the work of each stage.
 MODULES = {
     "synthesise": "synthetic_challenge",
@@ -147,20 +147,10 @@ def run_of(known):
     return next(iter(CACHED[known["dataset"], known["key"]].values()))
 
 
-def device_of(known):
-    """Return the device that the jobs of a run are to use."""
-    return run_of(known).settings.device
-
-
 def gpu_of(known):
     """Return how many GPUs a job asks the scheduler for: none where none will be used, so that CPU jobs run abreast."""
     settings = run_of(known).settings
     return int(gpu_expected(settings.device, settings.require_gpu, elsewhere=workflow.non_local_exec))
-
-
-def gpu_required(known):
-    """Tell whether a job must not fall back to the CPU. Text, as a resource is a number or a text."""
-    return str(run_of(known).settings.require_gpu).lower()
 
 
 def code_of(stage):
@@ -168,6 +158,17 @@ def code_of(stage):
     return code_hash(f"offnote.{MODULES[stage]}", PACKAGE.parent / f"{stage}.py")
 
 
-def broken_clips_of(known):
-    """Return what a run does with broken clips. A resource of the jobs: changing it undoes nothing that went well."""
-    return run_of(known).settings.dataset.broken_clips
+def without_rerun(batch):
+    """Return what the jobs of a batch are told as resources, so that changing it undoes nothing that went well."""
+    return {
+        "device": batch.of(lambda known: run_of(known).settings.device),
+        # Text, as a resource is a number or a text.
+        "require_gpu": batch.of(lambda known: str(run_of(known).settings.require_gpu).lower()),
+        "broken_clips": batch.of(lambda known: run_of(known).settings.dataset.broken_clips),
+    }
+
+
+def told(path, caption, table):
+    """Return a table of a run with its place in Snakemake's report."""
+    caption = f"../report/{caption}.rst"
+    return report(path, caption=caption, category="{run}", subcategory="Tables", labels={"table": table})

@@ -1,48 +1,24 @@
 # Scores and labels to tables. No stage before this one knows a label.
 
+# The tables that Snakemake's report shows, and how it calls them.
+REPORTED = {
+    "machines.csv": "machines",
+    "types.csv": "machine types",
+    "clips.csv": "clips",
+    "decisions.csv": "decisions",
+    "summary.html": "summary",
+}
+
 
 rule evaluate:
     input:
         scores=lambda wildcards: [file for job in evaluate_jobs(wildcards) for file in described(job["scores"])],
         clips=lambda wildcards: CLIPS.format(dataset=RUNS[wildcards.run].settings.dataset.name),
     output:
-        machines=report(
-            f"{TABLES}/machines.csv",
-            caption="../report/machines.rst",
-            category="{run}",
-            subcategory="Tables",
-            labels={"table": "machines"},
-        ),
-        types=report(
-            f"{TABLES}/types.csv",
-            caption="../report/types.rst",
-            category="{run}",
-            subcategory="Tables",
-            labels={"table": "machine types"},
-        ),
-        clips=report(
-            f"{TABLES}/clips.csv",
-            caption="../report/clips.rst",
-            category="{run}",
-            subcategory="Tables",
-            labels={"table": "clips"},
-        ),
-        decisions=report(
-            f"{TABLES}/decisions.csv",
-            caption="../report/decisions.rst",
-            category="{run}",
-            subcategory="Tables",
-            labels={"table": "decisions"},
-        ),
-        excluded=f"{TABLES}/excluded.csv",
-        summary=f"{TABLES}/summary.md",
-        page=report(
-            f"{TABLES}/summary.html",
-            caption="../report/summary.rst",
-            category="{run}",
-            subcategory="Tables",
-            labels={"table": "summary"},
-        ),
+        [
+            told(f"{TABLES}/{file}", Path(file).stem, REPORTED[file]) if file in REPORTED else f"{TABLES}/{file}"
+            for file in TABLE_FILES
+        ],
     log:
         "logs/evaluate/{run}.log",
     benchmark:

@@ -25,9 +25,7 @@ for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
                 mem_mb=batch.sized(reading_memory),
                 runtime=listening_minutes(batch),
             ),
-            device=batch.of(device_of),
-            require_gpu=batch.of(gpu_required),
-            broken_clips=batch.of(broken_clips_of),
+            **without_rerun(batch),
         params:
             jobs=batch.each(features_job),
             fingerprints=batch.each(fingerprint_of),

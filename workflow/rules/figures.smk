@@ -1,15 +1,17 @@
 # ROC, score histogram and loss curves of each machine.
 FIGURE_GROUPS = [({"run": name}, RUNS[name].scored_machines) for name in ASKED]
+# How Snakemake's report calls them.
+FIGURE_TITLES = {"roc.svg": "ROC", "histogram.svg": "scores", "loss.svg": "loss"}
 
 
-def drawn(batch, kind, title):
+def drawn(batch, file):
     """Return the figures of one kind that a batch draws, one a machine, with their place in the report."""
-    paths, names = batch.all(f"{FIGURES}/{kind}.svg"), batch.all("{run}|{machine_type}|{machine_id}")
+    paths, names = batch.all(f"{FIGURES}/{file}"), batch.all("{run}|{machine_type}|{machine_id}")
+    caption = f"../report/{Path(file).stem}.rst"
     figures = []
     for path, name in zip(paths, names):
         category, machine_type, machine_id = name.split("|")
-        labels = {"machine": f"{machine_type}/{machine_id}", "figure": title}
-        caption = f"../report/{kind}.rst"
+        labels = {"machine": f"{machine_type}/{machine_id}", "figure": FIGURE_TITLES[file]}
         figures.append(report(path, caption=caption, category=category, subcategory=machine_type, labels=labels))
     return figures
 
@@ -22,9 +24,7 @@ for batch in plan.batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
         input:
             batch.together(figures_files),
         output:
-            roc=drawn(batch, "roc", "ROC"),
-            histogram=drawn(batch, "histogram", "scores"),
-            loss=drawn(batch, "loss", "loss"),
+            [figure for file in FIGURE_FILES for figure in drawn(batch, file)],
         log:
             batch.one("logs/figures/{run}/{machine_type}/{machine_id}.log"),
         benchmark:

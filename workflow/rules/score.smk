@@ -25,9 +25,7 @@ for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
                 mem_mb=batch.sized(reading_memory),
                 runtime=batch.sized(reading_minutes),
             ),
-            device=batch.of(device_of),
-            require_gpu=batch.of(gpu_required),
-            broken_clips=batch.of(broken_clips_of),
+            **without_rerun(batch),
         params:
             jobs=batch.each(score_job),
             quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),

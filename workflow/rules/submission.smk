@@ -5,16 +5,7 @@ rule official:
     input:
         lambda wildcards: files_of(judged_run(RUNS[wildcards.run])),
     output:
-        [
-            report(
-                f"{OFFICIAL}/{file}",
-                caption="../report/official.rst",
-                category="{run}",
-                subcategory="Tables",
-                labels={"table": f"official, {file}"},
-            )
-            for file in OFFICIAL_FILES
-        ],
+        [told(f"{OFFICIAL}/{file}", "official", f"official, {file}") for file in OFFICIAL_FILES],
     log:
         "logs/official/{run}.log",
     benchmark:

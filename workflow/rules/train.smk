@@ -26,9 +26,7 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
                 mem_mb=batch.sized(training_memory),
                 runtime=batch.sized(training_minutes),
             ),
-            device=batch.of(device_of),
-            require_gpu=batch.of(gpu_required),
-            broken_clips=batch.of(broken_clips_of),
+            **without_rerun(batch),
             checkpoint_seconds=SHARED.jobs.checkpoint_seconds,
         params:
             jobs=batch.each(train_job),

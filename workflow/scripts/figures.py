@@ -16,9 +16,9 @@ with job_log(snakemake.log[0], f"figures of {machines}"):
     from offnote.config import Evaluate
     from offnote.report import draw_machine
 
-    output = snakemake.output
+    folders = dict.fromkeys(Path(path).parent for path in snakemake.output)
     mistakes = Mistakes()
-    for job, roc, histogram, loss in zip(snakemake.params.jobs, output.roc, output.histogram, output.loss, strict=True):
+    for job, folder in zip(snakemake.params.jobs, folders, strict=True):
         with mistakes.gathered():
             draw_machine(
                 job["machine_type"],
@@ -26,9 +26,7 @@ with job_log(snakemake.log[0], f"figures of {machines}"):
                 scores=[Path(path) for path in job["scores"]],
                 losses=[Path(path) for path in job["losses"]],
                 clips=[Clip(*row) for row in job["clips"]],
-                roc=Path(roc),
-                histogram=Path(histogram),
-                loss=Path(loss),
+                folder=folder,
                 settings=Evaluate(**snakemake.params.settings),
             )
     mistakes.report()

@@ -45,6 +45,19 @@ DECISION_COLUMNS = (
 )
 EXCLUDED_COLUMNS = (*MACHINE, "path", "start", "end", "split", "label", "reason")
 CLIP_COLUMNS = (*RANKS, *MACHINE, "path", "start", "end", "label", *MEASURES, "alarm", "held_out")
+COLUMNS = {
+    "machines.csv": MACHINE_COLUMNS,
+    "types.csv": TYPE_COLUMNS,
+    "clips.csv": CLIP_COLUMNS,
+    "decisions.csv": DECISION_COLUMNS,
+    "excluded.csv": EXCLUDED_COLUMNS,
+}
+SUMMARY, PAGE = "summary.md", "summary.html"
+TABLES = (*COLUMNS, SUMMARY, PAGE)
+"""What :func:`evaluate` writes."""
+
+FIGURES = ("roc.svg", "histogram.svg", "loss.svg")
+"""What :mod:`offnote.report` draws of a machine. Named here, as who only asks for their names need not import it."""
 
 
 @dataclass(frozen=True)
@@ -172,18 +185,38 @@ def evaluate(
     machines: Sequence[MachineScores],
     *,
     clips: Path,
-    machine_table: Path,
-    type_table: Path,
-    clip_table: Path,
-    decision_table: Path,
-    excluded_table: Path,
-    summary: Path,
-    page: Path,
+    folder: Path,
     settings: Evaluate,
     run: str,
     broken_clips: BrokenClips = "stop",
 ) -> None:
-    """Write the tables of a run. The same input gives the same bytes.
+    """Write the tables of a run, those of :data:`TABLES`. The same input gives the same bytes.
+
+    ``machines.csv``
+        A row for each trial of each machine and, where ``trial`` is ``mean``, one for the mean over its trials
+        with the bootstrap interval; a machine without scores has one row with no trial. ``median_percentile`` and
+        ``share_above_95`` (between 0 and 1) are over all of the machine's test clips.
+    ``types.csv``
+        A row for each machine type with the arithmetic mean over its machines, then two rows ``all``: the mean
+        over all machines, and (``mean_over`` is ``types``) the mean over the types, as DCASE 2020 reports it.
+        ``machines`` counts those that have an AUC and so entered.
+    ``clips.csv``
+        A row for each test clip, most anomalous first: by percentile, deviation, and score. ``score`` is the mean
+        over trials. ``percentile`` is the place of the score among the machine's ``held_out`` normal clips (0 to 100,
+        mean over trials, empty where none were held out). ``deviation`` is how many spreads it lies above their median
+        (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
+        clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
+        apart.
+        ``alarm`` is the share of the trials in which the score is above the machine's threshold.
+    ``decisions.csv``
+        A row for each trial of each machine: the threshold, the rule behind it (``evaluate.threshold``) and how
+        many normal clips it was chosen from, the false-alarm rate that it states and the one that came out on the
+        normal test clips, of all and of each domain; precision, recall and F1 of its alarms; how many test clips
+        there are of each kind, and how many of the unlabelled ones raise an alarm.
+    ``excluded.csv``
+        A row for each broken clip that has no score, with the reason.
+    ``summary.md``, ``summary.html``
+        For people.
 
     Parameters
     ----------
@@ -191,31 +224,8 @@ def evaluate(
         Every machine of the run.
     clips
         The clip list, with labels where they are known.
-    machine_table
-        CSV, a row for each trial of each machine and, where ``trial`` is ``mean``, one for the mean over its trials
-        with the bootstrap interval; a machine without scores has one row with no trial. ``median_percentile`` and
-        ``share_above_95`` (between 0 and 1) are over all of the machine's test clips.
-    type_table
-        CSV, a row for each machine type with the arithmetic mean over its machines, then two rows ``all``: the mean
-        over all machines, and (``mean_over`` is ``types``) the mean over the types, as DCASE 2020 reports it.
-        ``machines`` counts those that have an AUC and so entered.
-    clip_table
-        CSV, a row for each test clip, most anomalous first: by percentile, deviation, and score. ``score`` is the mean
-        over trials. ``percentile`` is the place of the score among the machine's ``held_out`` normal clips (0 to 100,
-        mean over trials, empty where none were held out). ``deviation`` is how many spreads it lies above their median
-        (:func:`offnote.metrics.deviations`, mean over trials; where fewer than two were held out, among all training
-        clips), so that machines whose errors differ in scale can be compared, and clips above every held-out one told
-        apart.
-        ``alarm`` is the share of the trials in which the score is above the machine's threshold.
-    decision_table
-        CSV, a row for each trial of each machine: the threshold, the rule behind it (``evaluate.threshold``) and how
-        many normal clips it was chosen from, the false-alarm rate that it states and the one that came out on the
-        normal test clips, of all and of each domain; precision, recall and F1 of its alarms; how many test clips
-        there are of each kind, and how many of the unlabelled ones raise an alarm.
-    excluded_table
-        CSV, a row for each broken clip that has no score, with the reason.
-    summary, page
-        Markdown and HTML, for people.
+    folder
+        Where the tables go.
     settings
         The ``evaluate`` section of the configuration.
     run
@@ -246,16 +256,14 @@ def evaluate(
         list(_type_rows(results, settings.confidence)),
         _ranked([row for result in results for row in _clip_rows(result)]),
         [row for result in results for row in _decision_rows(result, settings)],
+        excluded,
     )
-    write_csv(machine_table, MACHINE_COLUMNS, tables[0])
-    write_csv(type_table, TYPE_COLUMNS, tables[1])
-    write_csv(clip_table, CLIP_COLUMNS, tables[2])
-    write_csv(decision_table, DECISION_COLUMNS, tables[3])
-    write_csv(excluded_table, EXCLUDED_COLUMNS, excluded)
+    for (name, columns), rows in zip(COLUMNS.items(), tables, strict=True):
+        write_csv(folder / name, columns, rows)
     unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
-    text = "\n".join(summary_lines(run, settings, *tables, excluded, unscored)) + "\n"
-    for path, content in ((summary, text), (page, html_page(text))):
-        with replacing(path) as temporary:
+    text = "\n".join(summary_lines(run, settings, *tables, unscored)) + "\n"
+    for name, content in ((SUMMARY, text), (PAGE, html_page(text))):
+        with replacing(folder / name) as temporary:
             temporary.write_text(content, encoding="utf-8", newline="\n")
 
 

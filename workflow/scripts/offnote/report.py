@@ -24,7 +24,7 @@ from offnote import metrics
 from offnote.clips import Clip
 from offnote.config import Evaluate
 from offnote.errors import InputError
-from offnote.evaluation import LabelledScores, MachineResult, MachineScores, machine_result
+from offnote.evaluation import FIGURES, LabelledScores, MachineResult, MachineScores, machine_result
 from offnote.files import replacing
 
 FloatArray = npt.NDArray[np.float64]
@@ -79,12 +79,10 @@ def draw_machine(
     scores: Sequence[Path],
     losses: Sequence[Path],
     clips: Sequence[Clip],
-    roc: Path,
-    histogram: Path,
-    loss: Path,
+    folder: Path,
     settings: Evaluate,
 ) -> None:
-    """Draw the three figures of one machine.
+    """Draw the figures of one machine, those of :data:`offnote.evaluation.FIGURES`.
 
     Parameters
     ----------
@@ -97,8 +95,8 @@ def draw_machine(
         no held-out clips).
     clips
         The machine's test clips, with labels where they are known.
-    roc, histogram, loss
-        SVG files to write.
+    folder
+        Where the figures go.
     settings
         The ``evaluate`` section of the configuration.
 
@@ -109,6 +107,7 @@ def draw_machine(
     """
     machine = MachineScores(machine_type, machine_id, scores)
     result = machine_result(machine, clips, settings)
+    roc, histogram, loss = (folder / name for name in FIGURES)
     with _figure(roc, width=5.6, height=5.6) as figure:
         draw_roc(figure, result, settings)
     with _figure(histogram, width=7.2, height=5.6) as figure:
