@@ -14,8 +14,8 @@ from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
 from offnote.config import Training, Window
+from offnote.cuda_graphs import Step
 from offnote.detectors import fit_scope
-from offnote.recording import Step
 
 from tests.small import small_model
 

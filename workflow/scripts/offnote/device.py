@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 SECONDS_BETWEEN_TRIES = 1.0
 
-RUNS_BEFORE_RECORDING = 3
-"""As PyTorch advises: libraries choose their ways and make room in the first runs, which cannot be recorded."""
+RUNS_BEFORE_CAPTURE = 3
+"""As PyTorch advises: libraries choose their ways and make room in the first runs, which cannot be captured."""
 
 # Of glibc's malloc.h, and what they are set to: the first may not be more.
 M_MMAP_THRESHOLD, LARGEST_KEPT_BYTES = -3, 2**25
@@ -339,32 +339,32 @@ def products_in(precision: Precision, device: torch.device) -> Iterator[None]:
         torch.backends.cuda.matmul.allow_tf32 = False
 
 
-def recorded(work: Callable[[], None]) -> Callable[[], None]:
-    """Record what `work` has the GPU do, as a CUDA graph, and return what has it done again by a single launch.
+def captured(work: Callable[[], None]) -> Callable[[], None]:
+    """Capture what `work` has the GPU do, as a CUDA graph, and return what replays it by a single launch.
 
     Parameters
     ----------
     work : callable
-        Is called some times. What it reads and changes has to lie where it lies now as long as it is repeated, and
+        Is called some times. What it reads and changes has to lie where it lies now as long as it is replayed, and
         nothing in it may wait for the GPU.
 
     Raises
     ------
     RuntimeError
-        PyTorch cannot record it.
+        PyTorch cannot capture it.
     """
     import torch
 
     current, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
     aside.wait_stream(current)
     with torch.cuda.stream(aside):
-        for _ in range(RUNS_BEFORE_RECORDING):
+        for _ in range(RUNS_BEFORE_CAPTURE):
             work()
     current.wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         work()
-    # A bound method, so that the graph lives as long as what repeats it.
+    # A bound method, so that the graph lives as long as what replays it.
     return graph.replay
 
 

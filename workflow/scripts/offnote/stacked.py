@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from offnote.config import Training
+from offnote.cuda_graphs import at_one_launch
 from offnote.device import products_in
 from offnote.logs import log, progress
 from offnote.models import Autoencoder, Centred
-from offnote.recording import at_one_launch
 from offnote.schedules import epochs_of, learning_rate
 from offnote.training import MEBIBYTE, Adam, State, WindowSource, finish_epoch, fit
 from offnote.windows import gather

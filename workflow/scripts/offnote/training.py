@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from offnote.cache import FeatureCache
 from offnote.clips import Entry
 from offnote.config import Training
+from offnote.cuda_graphs import Step, at_one_launch
 from offnote.device import products_in
 from offnote.errors import InputError
 from offnote.logs import progress
 from offnote.models import Autoencoder, Centred, reconstruction_errors
-from offnote.recording import Step, at_one_launch
 from offnote.schedules import FAST_SHARE, epochs_of, learning_rate
 from offnote.windows import gather, window_starts
 
@@ -274,7 +274,7 @@ class Adam:
     def next_factors(self) -> Tensor:
         """Count a step, and return the numbers in it that differ from step to step, (2,), on the CPU.
 
-        They are a tensor, not part of the code of the step, so that a GPU can repeat a step that was recorded.
+        They are a tensor, not part of the code of the step, so that a GPU can replay a step that was captured.
         """
         self.steps += 1
         root = math.sqrt(1 - self.SQUARE_DECAY**self.steps)

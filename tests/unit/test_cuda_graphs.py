@@ -1,4 +1,4 @@
-"""A recorded step repeats what was done, where it was done, and nothing that only Python knew of."""
+"""A captured step replays what was done, where it was done, and nothing that only Python knew of."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from offnote import recording, stacked, training
+from offnote import cuda_graphs, stacked, training
 from offnote.cache import FeatureCache
 from offnote.config import Training
-from offnote.recording import Recorded
+from offnote.cuda_graphs import Captured
 from offnote.stacked import fit_stacked
 from offnote.training import State, WindowSource, fit, start, trainable
 from torch import Tensor
@@ -37,7 +37,7 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.done.append((func, args, kwargs or {}, result))
         return result
 
-    def repeat(self) -> None:
+    def replay(self) -> None:
         with torch.no_grad():
             for func, args, kwargs, kept in self.done:
                 for old, new in zip(tree_leaves(kept), tree_leaves(func(*args, **kwargs)), strict=True):
@@ -45,32 +45,32 @@ class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
                         old.copy_(new)
 
 
-def recorded(work: Callable[[], None]) -> Callable[[], None]:
-    """Record on the CPU as :func:`offnote.device.recorded` does on a GPU, runs before it and all."""
+def captured(work: Callable[[], None]) -> Callable[[], None]:
+    """Capture on the CPU as :func:`offnote.device.captured` does on a GPU, runs before it and all."""
     for _ in range(3):
         work()
     with Operations() as operations:
         work()
-    repeat: Callable[[], None] = operations.repeat
-    return repeat
+    replay: Callable[[], None] = operations.replay
+    return replay
 
 
 @pytest.fixture
-def repeated(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Have steps recorded on the CPU, too; each that is repeated adds to the list."""
+def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have steps captured on the CPU, too; each that is replayed adds to the list."""
     counted: list[int] = []
 
     def counting(work: Callable[[], None]) -> Callable[[], None]:
-        repeat = recorded(work)
+        replay = captured(work)
 
-        def repeat_and_count() -> None:
+        def replay_and_count() -> None:
             counted.append(1)
-            repeat()
+            replay()
 
-        return repeat_and_count
+        return replay_and_count
 
     for module in (training, stacked):
-        monkeypatch.setattr(module, "at_one_launch", lambda step, state, _: Recorded(step, state, counting))
+        monkeypatch.setattr(module, "at_one_launch", lambda step, state, _: Captured(step, state, counting))
     return counted
 
 
@@ -102,23 +102,23 @@ RECIPES = [
 
 @pytest.mark.parametrize("batch_norm", [False, True])
 @pytest.mark.parametrize("recipe", RECIPES, ids=["published", "fast", "bfloat16"])
-def test_a_fit_of_repeated_steps_comes_to_the_same_bits(
-    tmp_path: Path, repeated: list[int], monkeypatch: pytest.MonkeyPatch, recipe: Training, *, batch_norm: bool
+def test_a_fit_of_replayed_steps_comes_to_the_same_bits(
+    tmp_path: Path, replayed: list[int], monkeypatch: pytest.MonkeyPatch, recipe: Training, *, batch_norm: bool
 ) -> None:
     windows = source(made_cache(tmp_path / "a.h5", list(LENGTHS)))
     found, expected = (state_of(windows, recipe, 1, batch_norm=batch_norm) for _ in range(2))
     fit(found, windows, windows, recipe, "fan")
     whole = windows.windows // recipe.batch_size
-    # The first step of a fit is taken as it is, then repeated once to compare; those with fewer windows never are.
-    assert len(repeated) == 3 * whole
-    monkeypatch.setattr(training, "at_one_launch", recording.at_one_launch)
+    # The first step of a fit is taken as it is, then replayed once to compare; those with fewer windows never are.
+    assert len(replayed) == 3 * whole
+    monkeypatch.setattr(training, "at_one_launch", cuda_graphs.at_one_launch)
     fit(expected, windows, windows, recipe, "fan")
     assert_same(found, expected)
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=["published", "fast", "bfloat16"])
-def test_a_stack_of_repeated_steps_comes_to_the_same_bits(
-    tmp_path: Path, repeated: list[int], monkeypatch: pytest.MonkeyPatch, recipe: Training
+def test_a_stack_of_replayed_steps_comes_to_the_same_bits(
+    tmp_path: Path, replayed: list[int], monkeypatch: pytest.MonkeyPatch, recipe: Training
 ) -> None:
     caches = [made_cache(tmp_path / f"{number}.h5", [length + number for length in LENGTHS]) for number in range(3)]
     sources = [source(opened) for opened in caches]
@@ -127,14 +127,14 @@ def test_a_stack_of_repeated_steps_comes_to_the_same_bits(
     )
     names, nothing = ["a", "b", "c"], [lambda _: None] * 3
     fit_stacked(found, sources, sources, recipe, names, nothing)
-    assert len(repeated) == 3 * (sources[0].windows // recipe.batch_size)
-    monkeypatch.setattr(stacked, "at_one_launch", recording.at_one_launch)
+    assert len(replayed) == 3 * (sources[0].windows // recipe.batch_size)
+    monkeypatch.setattr(stacked, "at_one_launch", cuda_graphs.at_one_launch)
     fit_stacked(expected, sources, sources, recipe, names, nothing)
     for one, other in zip(found, expected, strict=True):
         assert_same(one, other)
 
 
-def steps(step: Recorded, total: Tensor) -> list[float]:
+def steps(step: Captured, total: Tensor) -> list[float]:
     """Take steps of three shapes, and return what they come to."""
     frames, sums = torch.arange(10.0), []
     for starts in ([1, 2], [3, 4], [5], [6, 7]):
@@ -143,7 +143,7 @@ def steps(step: Recorded, total: Tensor) -> list[float]:
     return sums
 
 
-def test_what_python_alone_knows_is_noticed_and_the_step_not_repeated(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_python_alone_knows_is_noticed_and_the_step_not_replayed(caplog: pytest.LogCaptureFixture) -> None:
     total, calls = torch.zeros(()), [0]
 
     def forgetful(frames: Tensor, starts: Tensor, factors: Tensor) -> None:
@@ -151,13 +151,13 @@ def test_what_python_alone_knows_is_noticed_and_the_step_not_repeated(caplog: py
         total.add_(frames[starts].sum() * factors[0] * calls[0])
 
     caplog.set_level(logging.INFO)
-    # Once as it is, four times to record it, and then as it is.
+    # Once as it is, four times to capture it, and then as it is.
     expected = [1.5, 1.5 + 3.5 * 6, 1.5 + 3.5 * 6 + 2.5 * 7, 1.5 + 3.5 * 6 + 2.5 * 7 + 6.5 * 8]
-    assert steps(Recorded(forgetful, [total], record=recorded), total) == expected
-    assert "repeated it comes to something else" in caplog.text
+    assert steps(Captured(forgetful, [total], capture=captured), total) == expected
+    assert "replayed it comes to something else" in caplog.text
 
 
-def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_step_that_cannot_be_captured_is_taken_as_it_is(caplog: pytest.LogCaptureFixture) -> None:
     total = torch.zeros(())
 
     def refuse(work: Callable[[], None]) -> Callable[[], None]:
@@ -168,12 +168,12 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_it_is(caplog: pytest.LogCapt
         total.add_(frames[starts].sum() * factors[0])
 
     caplog.set_level(logging.INFO)
-    assert steps(Recorded(step, [total], record=refuse), total) == [1.5, 5.0, 7.5, 14.0]
+    assert steps(Captured(step, [total], capture=refuse), total) == [1.5, 5.0, 7.5, 14.0]
     assert "not permitted when stream is capturing" in caplog.text
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA GPU here")
-def test_cuda_repeats_a_fit_to_the_same_bits(
+def test_cuda_replays_a_fit_to_the_same_bits(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -186,4 +186,4 @@ def test_cuda_repeats_a_fit_to_the_same_bits(
         fit(states[-1], windows, windows, RECIPE, "fan")
         monkeypatch.setattr(training, "at_one_launch", lambda step, *_: step)
     assert_same(*states)
-    assert "could not be recorded" not in caplog.text
+    assert "could not be captured" not in caplog.text
