@@ -75,7 +75,7 @@ def test_saving_keeps_the_scores_of_the_fit(tmp_path: Path, clip: np.ndarray) ->
     with cache.read(made_cache(tmp_path / "fan" / "id_00.h5")) as opened:
         card = read_card(fit([opened.path], tmp_path / "model"))
         normal = detectors.NormalClips([opened], [(0, 0), (0, 1), (0, 2)], [])
-        fitted = AutoencoderDetector.fit([FitTask(normal, card, Checkpoint(None, 0.0))], CPU)[0]
+        fitted = AutoencoderDetector.fit(FitTask(normal, card, Checkpoint(None, 0.0)), CPU)
     fitted.save(tmp_path / "other")
     assert AutoencoderDetector.load(tmp_path / "other", CPU).score(clip, [0.5]) == fitted.score(clip, [0.5])
 

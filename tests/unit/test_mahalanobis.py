@@ -240,7 +240,7 @@ def test_a_loaded_detector_scores_bit_for_bit_as_the_fitted_one(
     card = read_card(fit(made, tmp_path / "model", distance))
     with cache.read(made) as opened:
         clips = detectors.NormalClips([opened], [(0, number) for number in range(15)], [])
-        fitted = AutoencoderDetector.fit([FitTask(clips, card, Checkpoint(None, 0.0))], CPU)[0]
+        fitted = AutoencoderDetector.fit(FitTask(clips, card, Checkpoint(None, 0.0)), CPU)
     fitted.save(tmp_path / "first")
     again = loaded(tmp_path / "first")
     assert again.score(clip, [0.5]) == fitted.score(clip, [0.5])

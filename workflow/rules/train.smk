@@ -32,6 +32,7 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             jobs=batch.each(train_job),
             settings=batch.of(lambda known: run_of(known).training_settings),
             threads=batch.of(lambda known: run_of(known).settings.model.threads),
+            checkpoints=plan.CHECKPOINTS,
             code=code_of("train"),
         message:
             f"Train on {batch.title}, trial {{wildcards.trial}}"

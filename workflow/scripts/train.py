@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from offnote.logs import Mistakes, job_log
+from offnote.logs import job_log
 
 if TYPE_CHECKING:
     from snakemake.iocontainers import snakemake
@@ -13,35 +13,24 @@ with job_log(snakemake.log[0], f"training of {names}"):
     from pathlib import Path
 
     from offnote.config import Model, Training, Window
-    from offnote.detectors import Scope, fit_scopes
+    from offnote.detectors import Scope, train
     from offnote.device import require_threads
-    from offnote.plan import CHECKPOINTS
 
     settings = snakemake.params.settings
     require_threads(snakemake.params.threads, snakemake.threads)
-    mistakes = Mistakes()
-    checkpoints = []
-    scopes = [
-        Scope(job["scope"], job["trial"], [Path(path) for path in job["caches"]], Path(output).parent)
-        for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True)
-    ]
-    training = Training(**settings["training"])
-    for together in [scopes] if training.stacked else [[scope] for scope in scopes]:
-        with mistakes.gathered():
-            checkpoints += fit_scopes(
-                together,
-                window=Window(**settings["window"]),
-                model=Model(**settings["model"]),
-                training=training,
-                seed=settings["seed"],
-                device=snakemake.resources.device,
-                require_gpu=snakemake.resources.require_gpu == "true",
-                broken_clips=snakemake.resources.broken_clips,
-                checkpoints=Path(CHECKPOINTS),
-                checkpoint_seconds=snakemake.resources.checkpoint_seconds,
-                code=snakemake.params.code,
-            )
-    mistakes.report()
-    # Not one by one: where the job is killed, Snakemake takes all of its models away.
-    for checkpoint in checkpoints:
-        checkpoint.discard()
+    train(
+        [
+            Scope(job["scope"], job["trial"], [Path(path) for path in job["caches"]], Path(output).parent)
+            for job, output in zip(snakemake.params.jobs, snakemake.output.models, strict=True)
+        ],
+        window=Window(**settings["window"]),
+        model=Model(**settings["model"]),
+        training=Training(**settings["training"]),
+        seed=settings["seed"],
+        device=snakemake.resources.device,
+        require_gpu=snakemake.resources.require_gpu == "true",
+        broken_clips=snakemake.resources.broken_clips,
+        checkpoints=Path(snakemake.params.checkpoints),
+        checkpoint_seconds=snakemake.resources.checkpoint_seconds,
+        code=snakemake.params.code,
+    )

@@ -34,7 +34,7 @@ from offnote.device import choose, describe, set_threads
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.files import replacing
-from offnote.logs import log
+from offnote.logs import Mistakes, log
 from offnote.mahalanobis import Distances, residual_covariances, residuals
 from offnote.models import Autoencoder, Centred, parameter_counts, reconstruction_errors
 from offnote.provenance import derive_seed, digest, versions
@@ -120,6 +120,11 @@ class FitTask:
     card: Card
     checkpoint: Checkpoint
 
+    @property
+    def name(self) -> str:
+        """Scope and trial, as the log names them."""
+        return f"{self.card.scope} trial {self.card.trial}"
+
 
 class Detector(Protocol):
     """What every detector can do."""
@@ -127,8 +132,13 @@ class Detector(Protocol):
     card: Card
 
     @classmethod
-    def fit(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
-        """Fit a detector for each task, all with the same settings."""
+    def fit(cls, task: FitTask, device: torch.device) -> Self:
+        """Fit a detector."""
+        ...
+
+    @classmethod
+    def fit_stacked(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
+        """Fit a detector for each task, all with the same settings, at once."""
         ...
 
     def score(self, frames: NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
@@ -176,8 +186,8 @@ class AutoencoderDetector:
         self._distances = None if covariances is None else Distances(covariances, device)
 
     @classmethod
-    def fit(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
-        """Train an autoencoder for each task; its seed is derived from the seed, trial and scope of the card.
+    def fit(cls, task: FitTask, device: torch.device) -> Self:
+        """Train an autoencoder; its seed is derived from the seed, trial and scope of the card.
 
         Raises
         ------
@@ -185,21 +195,26 @@ class AutoencoderDetector:
             There is no window to train on, only one under batch normalisation, or a loss is not finite. For a
             Mahalanobis distance: a domain has too few windows, or some clips have a domain and others none.
         """
-        fits = [_Fit.begun(task, device) for task in tasks]
-        names = [f"{task.card.scope} trial {task.card.trial}" for task in tasks]
-        training = tasks[0].card.training
-        if training.stacked:
-            fit_stacked(
-                [each.state for each in fits],
-                [each.windows for each in fits],
-                [each.validation for each in fits],
-                training,
-                names,
-                [task.checkpoint.keep for task in tasks],
-            )
-        else:
-            for each, task, name in zip(fits, tasks, names, strict=True):
-                fit(each.state, each.windows, each.validation, training, name, task.checkpoint.keep)
+        begun = _Fit.begun(task, device)
+        fit(begun.state, begun.windows, begun.validation, task.card.training, task.name, task.checkpoint.keep)
+        return cls._finished([begun], [task], device)[0]
+
+    @classmethod
+    def fit_stacked(cls, tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
+        """Train an autoencoder for each task, all of them at once; errors are those of :meth:`fit`."""
+        begun = [_Fit.begun(task, device) for task in tasks]
+        fit_stacked(
+            [each.state for each in begun],
+            [each.windows for each in begun],
+            [each.validation for each in begun],
+            tasks[0].card.training,
+            [task.name for task in tasks],
+            [task.checkpoint.keep for task in tasks],
+        )
+        return cls._finished(begun, tasks, device)
+
+    @classmethod
+    def _finished(cls, fits: Sequence[_Fit], tasks: Sequence[FitTask], device: torch.device) -> list[Self]:
         for each, task in zip(fits, tasks, strict=True):
             task.checkpoint.keep(each.state, always=True)
         done = [each.finished(task.card) for each, task in zip(fits, tasks, strict=True)]
@@ -390,41 +405,64 @@ def fit_scopes(
     Raises
     ------
     InputError
-        The caches do not fit together, there is nothing to train on, or the training fails.
+        The caches do not fit together, there is nothing to train on, or the training fails. Of scopes that are fitted
+        one by one, the others are fitted first, and the message names all that is wrong.
     """
     set_threads(model.threads)
     chosen_device = choose(device, require_gpu)
-    begun: list[FitTask] = []
-    with ExitStack() as stack:
-        for scope in scopes:
-            opened = [stack.enter_context(read_cache(path)) for path in scope.caches]
-            clips = _normal_clips(opened, training.validation, seed, scope, window.frames, broken_clips)
-            card = Card(
-                detector=model.detector,
-                window=window,
-                model=model,
-                training=training,
-                features=opened[0].settings,
-                n_mels=opened[0].n_mels,
-                scope=scope.name,
-                seed=seed,
-                trial=scope.trial,
-                inputs_sha256=[cache.inputs_sha256 for cache in opened],
-                held_out=[_held_out_clip(opened[cache], clip) for cache, clip in clips.held_out],
-                device=describe(chosen_device),
-                versions=versions(),
-            )
-            path = _checkpoint_path(checkpoints, card, scope.caches, code)
-            begun.append(FitTask(clips, card, Checkpoint(path, checkpoint_seconds)))
-        tasks = [(task, scope.directory) for task, scope in zip(begun, scopes, strict=True) if task.clips.fitted]
-        if tasks:
-            fitted = DETECTORS[model.detector].fit([task for task, _ in tasks], chosen_device)
-            for detector, (_, directory) in zip(fitted, tasks, strict=True):
-                detector.save(directory)
-        for task, scope in zip(begun, scopes, strict=True):
-            if not task.clips.fitted:
-                _save_without_training_clips(task.card, scope.directory)
-    return [task.checkpoint for task in begun]
+    kind = DETECTORS[model.detector]
+
+    def task_of(scope: Scope, opened: Sequence[FeatureCache]) -> FitTask:
+        clips = _normal_clips(opened, training.validation, seed, scope, window.frames, broken_clips)
+        card = Card(
+            detector=model.detector,
+            window=window,
+            model=model,
+            training=training,
+            features=opened[0].settings,
+            n_mels=opened[0].n_mels,
+            scope=scope.name,
+            seed=seed,
+            trial=scope.trial,
+            inputs_sha256=[cache.inputs_sha256 for cache in opened],
+            held_out=[_held_out_clip(opened[cache], clip) for cache, clip in clips.held_out],
+            device=describe(chosen_device),
+            versions=versions(),
+        )
+        path = _checkpoint_path(checkpoints, card, scope.caches, code)
+        return FitTask(clips, card, Checkpoint(path, checkpoint_seconds))
+
+    def fit_each(tasks: Sequence[FitTask]) -> Sequence[Detector]:
+        return [kind.fit(task, chosen_device) for task in tasks]
+
+    def fit_at_once(tasks: Sequence[FitTask]) -> Sequence[Detector]:
+        return kind.fit_stacked(tasks, chosen_device)
+
+    groups, fit_group = ([scopes], fit_at_once) if training.stacked else ([[scope] for scope in scopes], fit_each)
+    mistakes = Mistakes()
+    kept: list[Checkpoint] = []
+    for group in groups:
+        with mistakes.gathered(), ExitStack() as stack:
+            opened = [[stack.enter_context(read_cache(path)) for path in scope.caches] for scope in group]
+            begun = [(task_of(scope, caches), scope.directory) for scope, caches in zip(group, opened, strict=True)]
+            to_fit = [(task, directory) for task, directory in begun if task.clips.fitted]
+            if to_fit:
+                fitted = fit_group([task for task, _ in to_fit])
+                for detector, (_, directory) in zip(fitted, to_fit, strict=True):
+                    detector.save(directory)
+            for task, directory in begun:
+                if not task.clips.fitted:
+                    _save_without_training_clips(task.card, directory)
+            kept += [task.checkpoint for task, _ in begun]
+    mistakes.report()
+    return kept
+
+
+def train(scopes: Sequence[Scope], **settings: Any) -> None:
+    """Fit the scopes of a job, see :func:`fit_scopes` for the settings, and discard their checkpoints."""
+    # Not one by one: where the job is killed, Snakemake takes all of its models away.
+    for checkpoint in fit_scopes(scopes, **settings):
+        checkpoint.discard()
 
 
 def fit_scope(caches: Sequence[Path], directory: Path, *, trial: int, scope: str, **settings: Any) -> Checkpoint:
