@@ -12,7 +12,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ from torch import Tensor
 from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
 from offnote.checkpoints import Checkpoint
+from offnote.clips import Excluded
 from offnote.config import BrokenClips, Model, Section, Training, Window
 from offnote.device import choose, describe, set_threads
 from offnote.domains import training_domains
@@ -52,7 +53,7 @@ from offnote.training import (
     trainable,
     window_sources,
 )
-from offnote.windows import context_windows
+from offnote.windows import context_windows, too_short
 
 FORMAT_VERSION: Literal[1] = 1
 WINDOWS_PER_BLOCK = 2048
@@ -515,25 +516,30 @@ def read_card(directory: Path) -> Card:
         ) from error
 
 
-def why_too_short(cache: FeatureCache, clip: int, size: int, broken_clips: BrokenClips) -> str:
-    """Say why a clip cannot be used where it is shorter than a context window of `size` frames; else nothing.
+def usable_clips(
+    cache: FeatureCache, clips: Iterable[int], size: int, broken_clips: BrokenClips
+) -> tuple[list[int], list[Excluded]]:
+    """Part clips of a cache into those to use, as indices, and those shorter than a context window of `size` frames.
 
     Raises
     ------
     InputError
-        It is too short, and broken clips are to stop the work.
+        One is too short, and broken clips are to stop the work.
     """
-    frames = int(cache.offsets[clip + 1] - cache.offsets[clip])
-    if frames >= size:
-        return ""
-    reason = f"{frames} frames are less than one context window of {size}; take the clip out or set fewer window.frames"
-    if broken_clips == "stop":
-        raise InputError(
-            f"{cache.path}: clip {cache.entries[clip]}: {reason}. "
-            "To go on without such clips, set dataset.broken_clips: exclude"
-        )
-    log.warning("broken: %s: %s", cache.entries[clip], reason)
-    return reason
+    usable, excluded = [], []
+    for clip in clips:
+        entry = cache.entries[clip]
+        reason = too_short(int(cache.offsets[clip + 1] - cache.offsets[clip]), size)
+        if not reason:
+            usable.append(clip)
+            continue
+        if broken_clips == "stop":
+            raise InputError(
+                f"{cache.path}: clip {entry}: {reason}. To go on without such clips, set dataset.broken_clips: exclude"
+            )
+        log.warning("broken: %s: %s", entry, reason)
+        excluded.append(Excluded(entry, reason))
+    return usable, excluded
 
 
 def _normal_clips(
@@ -553,7 +559,7 @@ def _normal_clips(
         if cache.n_mels != caches[0].n_mels:
             raise InputError(f"{cache.path}: {cache.n_mels} mel bands, and {caches[0].path} has {caches[0].n_mels}")
         training = [clip for clip, entry in enumerate(cache.entries) if entry.split == "train"]
-        usable = [clip for clip in training if not why_too_short(cache, clip, size, broken_clips)]
+        usable, _ = usable_clips(cache, training, size, broken_clips)
         seed_of_machine = derive_seed(seed, scope.trial, cache.machine)
         chosen = set(held_out([cache.entries[clip] for clip in usable], fraction, seed_of_machine))
         for place, clip in enumerate(usable):

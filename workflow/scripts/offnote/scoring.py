@@ -11,9 +11,8 @@ import numpy as np
 
 from offnote.cache import FeatureCache, check_settings
 from offnote.cache import read as read_cache
-from offnote.clips import Excluded
 from offnote.config import BrokenClips
-from offnote.detectors import Card, Detector, load_detector, read_card, why_too_short
+from offnote.detectors import Card, Detector, load_detector, read_card, usable_clips
 from offnote.device import choose, describe, set_threads
 from offnote.errors import InputError
 from offnote.logs import log, progress
@@ -69,17 +68,13 @@ def score_machine(
     card = read_card(model_directory)
     with read_cache(cache) as features:
         _check_features(features, card)
-        too_short = {
-            clip: why_too_short(features, clip, card.window.frames, broken_clips) for clip in range(len(features))
-        }
-        usable = [clip for clip, reason in too_short.items() if not reason]
+        usable, excluded = usable_clips(features, range(len(features)), card.window.frames, broken_clips)
         status = card.status or ("" if usable else Status.NO_USABLE_CLIPS)
         if status:
             log.warning("%s: %s", features.path, status)
             write(output, EMPTY)
         else:
             write(output, _score(load_detector(model_directory, chosen_device), features, usable, quantiles))
-        excluded = [Excluded(features.entries[clip], reason) for clip, reason in too_short.items() if reason]
         write_description(
             output,
             status=status,

@@ -42,12 +42,20 @@ def context_windows(frames: Tensor, size: int) -> Tensor:
             [2., 3., 4., 5.]])
     """
     count, mels = frames.shape
-    if count < size:
-        raise InputError(
-            f"a clip of {count} frames is shorter than one context window of {size}: "
-            "take the clip out or set fewer window.frames"
-        )
+    if reason := too_short(count, size):
+        raise InputError(reason)
     return frames.contiguous().view(-1).unfold(0, size * mels, mels)
+
+
+def too_short(frames: int, size: int) -> str:
+    """Say why a clip of so many frames has no context window of `size`; nothing where it has one.
+
+    >>> too_short(3, size=3), too_short(2, size=3)
+    ('', '2 frames are less than one context window of 3; take the clip out or set fewer window.frames')
+    """
+    if frames >= size:
+        return ""
+    return f"{frames} frames are less than one context window of {size}; take the clip out or set fewer window.frames"
 
 
 def window_starts(offsets: Tensor, size: int) -> Tensor:
