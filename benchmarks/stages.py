@@ -211,7 +211,7 @@ def bare(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
 
 def _draw(run: Run, machine: Machine, folder: Path) -> None:
     draw_machine(
-        *machine,
+        machine,
         scores=[folder / f"scores/{machine}/trial_0.csv"],
         losses=[folder / f"models/{machine}/loss.csv"],
         clips=[clip for clip in run.recordings.clips[machine] if clip.split == "test"],
@@ -222,7 +222,7 @@ def _draw(run: Run, machine: Machine, folder: Path) -> None:
 
 def _tables(run: Run, sheet: Path, folder: Path) -> None:
     evaluate(
-        [MachineScores(*machine, [folder / f"scores/{machine}/trial_0.csv"], "") for machine in run.machines],
+        [MachineScores(machine, [folder / f"scores/{machine}/trial_0.csv"]) for machine in run.machines],
         clips=sheet,
         folder=folder,
         settings=run.settings.evaluate,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from offnote import metrics
-from offnote.clips import Clip, Entry, Excluded, write_clips
+from offnote.clips import Clip, Entry, Excluded, Machine, write_clips
 from offnote.config import BrokenClips, Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import TABLES, MachineScores, evaluate
@@ -44,7 +44,7 @@ class Run:
         for path, values in zip(paths, trial_scores, strict=True):
             write_scores(path, list(zip([*train, *test], splits, values, strict=True)))
         self.clips += [*train, *test]
-        self.machines.append(MachineScores(machine_type, machine_id, paths))
+        self.machines.append(MachineScores(Machine(machine_type, machine_id), paths))
         return paths
 
     def evaluate(
@@ -182,7 +182,7 @@ def test_clips_of_a_machine_without_training_clips_of_its_own_are_ranked_by_scor
     path = run.folder / "scores/fan/id_01/trial_0.csv"
     write_scores(path, [(clip, "test", score) for clip, score in zip(clips, (2.0, 1.0, 3.0), strict=True)])
     run.clips += clips
-    run.machines.append(MachineScores("fan", "id_01", [path]))
+    run.machines.append(MachineScores(Machine("fan", "id_01"), [path]))
     ranked = run.evaluate()["clips"]
     assert [row["score"] for row in ranked] == ["3.0", "2.0", "1.0"]
     assert [row["percentile"] + row["deviation"] for row in ranked] == [""] * 3
@@ -270,7 +270,7 @@ def test_labels_of_test_clips_choose_no_threshold(run: Run) -> None:
 
 def test_a_machine_that_could_not_be_trained_has_one_row(run: Run) -> None:
     run.add("fan/id_00", LABELLED)
-    run.machines.insert(0, MachineScores("valve", "id_06", [], "no training clips"))
+    run.machines.insert(0, MachineScores(Machine("valve", "id_06"), [], "no training clips"))
     run.clips.append(Clip("valve/test/0.wav", "valve", "id_06", "test", "normal"))
     row = of(run.evaluate()["machines"], machine_type="valve")
     assert [row[name] for name in ("trial", "auc", "normal", "status")] == ["", "", "1", "no training clips"]
@@ -366,7 +366,7 @@ def sliced_run(run: Run, listed: Sequence[Clip], scored: Sequence[Clip]) -> None
     values = np.arange(len(splits), dtype=float)
     write_scores(path, list(zip([*train, *scored], splits, values, strict=True)))
     run.clips = [*listed]
-    run.machines = [MachineScores("fan", "id_00", [path])]
+    run.machines = [MachineScores(Machine("fan", "id_00"), [path])]
 
 
 def test_every_slice_takes_the_label_of_its_recording(run: Run) -> None:
@@ -531,7 +531,7 @@ def test_a_missing_trial_is_refused(run: Run) -> None:
     run.add("fan/id_00", LABELLED)[1].unlink()
     with pytest.raises(InputError, match=r"trial_1\.csv: the score file cannot be read"):
         run.evaluate()
-    run.machines = [MachineScores("fan", "id_00", [])]
+    run.machines = [MachineScores(Machine("fan", "id_00"), [])]
     with pytest.raises(InputError, match="fan/id_00: there are no score files"):
         run.evaluate()
 

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.patches import StepPatch
 from offnote import metrics, report
-from offnote.clips import Clip
+from offnote.clips import Clip, Machine
 from offnote.config import Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import FIGURES, MachineResult, MachineScores, machine_result
@@ -20,10 +20,11 @@ from offnote.scores import ScoreTable, write, write_description
 from sklearn.metrics import roc_auc_score
 
 SETTINGS = Evaluate(resamples=50)
+FAN = Machine("fan", "id_00")
 LABELLED = ["normal"] * 8 + ["anomaly"] * 6
 
 
-class Machine:
+class MachineFiles:
     """Score, loss and label files of one machine."""
 
     def __init__(self, folder: Path, labels: list[str], trials: int = 2, scale: float = 1.0) -> None:
@@ -45,8 +46,7 @@ class Machine:
 
     def draw(self, folder: str = "figures") -> dict[str, str]:
         report.draw_machine(
-            "fan",
-            "id_00",
+            FAN,
             scores=self.scores,
             losses=self.losses,
             clips=self.clips,
@@ -57,12 +57,11 @@ class Machine:
         return {kind: " ".join("".join(root.itertext()).split()) for kind, root in drawn.items()}
 
     def result(self) -> MachineResult:
-        machine = MachineScores("fan", "id_00", self.scores)
-        return machine_result(machine, self.clips, SETTINGS)
+        return machine_result(MachineScores(FAN, self.scores), self.clips, SETTINGS)
 
 
 def test_figures_say_what_they_show(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, [*LABELLED, "", ""])
+    machine = MachineFiles(tmp_path, [*LABELLED, "", ""])
     texts = machine.draw()
     areas = machine.result().areas
     assert areas is not None
@@ -77,7 +76,7 @@ def test_figures_say_what_they_show(tmp_path: Path) -> None:
 
 
 def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, LABELLED)
+    machine = MachineFiles(tmp_path, LABELLED)
     machine.draw("first")
     with matplotlib.rc_context({"lines.linewidth": 7, "svg.fonttype": "path", "figure.facecolor": "black"}):
         machine.draw("again")
@@ -97,14 +96,14 @@ def test_the_same_input_gives_the_same_bytes_whatever_the_users_style(tmp_path: 
     ],
 )
 def test_without_both_classes_the_roc_figure_says_why(tmp_path: Path, labels: list[str], counts: str) -> None:
-    texts = Machine(tmp_path, labels).draw()
+    texts = MachineFiles(tmp_path, labels).draw()
     assert "needs normal and anomalous test clips" in texts["roc"]
     assert counts in texts["roc"]
     assert "held out 4 clips" in texts["histogram"]
 
 
 def test_a_machine_without_scores_has_figures_that_say_why(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, LABELLED)
+    machine = MachineFiles(tmp_path, LABELLED)
     for path in machine.losses:
         path.write_text("epoch,loss,validation_loss\n")
     for path in machine.scores:
@@ -117,7 +116,7 @@ def test_a_machine_without_scores_has_figures_that_say_why(tmp_path: Path) -> No
 
 
 def test_a_single_trial_without_held_out_clips_has_one_curve(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, LABELLED, trials=1)
+    machine = MachineFiles(tmp_path, LABELLED, trials=1)
     machine.losses[0].write_text("epoch,loss,validation_loss\n1,90.5,\n")
     assert "held-out" not in machine.draw()["loss"]
     losses = report.read_losses(machine.losses[0])
@@ -144,7 +143,7 @@ def test_a_broken_loss_file_is_named(tmp_path: Path, content: str | None, said: 
 
 
 def test_histogram_rows_hold_every_score_of_every_trial(tmp_path: Path) -> None:
-    result = Machine(tmp_path, LABELLED, trials=3).result()
+    result = MachineFiles(tmp_path, LABELLED, trials=3).result()
     figure = Figure()
     report.draw_histogram(figure, result, SETTINGS)
     (axes,) = figure.axes
@@ -159,7 +158,7 @@ def test_histogram_rows_hold_every_score_of_every_trial(tmp_path: Path) -> None:
 
 def test_a_long_tail_is_drawn_on_a_logarithmic_axis(tmp_path: Path) -> None:
     figure = Figure()
-    report.draw_histogram(figure, Machine(tmp_path, LABELLED, scale=500.0).result(), SETTINGS)
+    report.draw_histogram(figure, MachineFiles(tmp_path, LABELLED, scale=500.0).result(), SETTINGS)
     assert figure.axes[0].get_xscale() == "log"
 
 

@@ -54,7 +54,7 @@ def scored(
             {"mean": np.array([trial + 1.0, trial + 2.0, trial + 3.0, trial + 4.0, *values[trial]])},
         )
         write(path, table)
-    return MachineScores(*FAN, paths)
+    return MachineScores(FAN, paths)
 
 
 def listed(names: Sequence[str], **known: Any) -> list[Clip]:
@@ -156,7 +156,7 @@ def test_what_cannot_be_judged_is_named(tmp_path: Path, year: int, change: dict[
 
 def test_a_clip_of_the_development_set_without_a_domain_is_named(tmp_path: Path) -> None:
     machine = scored(tmp_path, ["test/a.wav"], [[1.0], [1.0]])
-    section = MachineScores("fan", "section_00", machine.scores)
+    section = MachineScores(Machine("fan", "section_00"), machine.scores)
     clips = [replace(clip, machine_id="section_00") for clip in listed(["test/a.wav"])]
     run = replace(run_of(tmp_path, machine, clips, year=2024), machines=[section])
     with pytest.raises(InputError, match=r"a\.wav has no domain \(source or target\)"):
@@ -165,10 +165,10 @@ def test_a_clip_of_the_development_set_without_a_domain_is_named(tmp_path: Path)
 
 def sixteen(tmp_path: Path, machine: MachineScores, clips: Sequence[Clip]) -> ScoredRun:
     """Return a run in which every machine of the evaluation set of 2020 has the scores of one."""
-    ids = [(section.machine_type, section.machine_id) for section in load_challenge(2020).evaluated()]
-    rows = [replace(clip, machine_type=name, machine_id=number) for name, number in ids for clip in clips]
+    named = [Machine(section.machine_type, section.machine_id) for section in load_challenge(2020).evaluated()]
+    rows = [replace(clip, **one._asdict()) for one in named for clip in clips]
     write_clips(tmp_path / "clips.tsv", rows)
-    machines = [replace(machine, machine_type=name, machine_id=number) for name, number in ids]
+    machines = [replace(machine, machine=one) for one in named]
     return ScoredRun(settings(), machines, tmp_path / "clips.tsv")
 
 
@@ -240,7 +240,8 @@ def test_sections_of_2021_are_parted_by_domain(tmp_path: Path) -> None:
     names = [f"test/{domain}_{label}.wav" for domain in ("source", "target") for label in ("normal", "anomaly")]
     machine = scored(tmp_path, names, [[1.0, 2.0, 4.0, 3.0]] * 2)
     clips = [replace(clip, machine_id="section_00", domain=clip.path[5:11]) for clip in listed(names)]
-    run = replace(run_of(tmp_path, machine, clips, year=2021), machines=[replace(machine, machine_id="section_00")])
+    section = replace(machine, machine=Machine("fan", "section_00"))
+    run = replace(run_of(tmp_path, machine, clips, year=2021), machines=[section])
     judged = judge_run(run)
     assert [(row["domain"], row["auc"]) for row in judged.sections] == [("source", 1.0), ("target", 0.0)]
     assert Section("fan", "section_00", "source") in load_challenge(2021).files_of(Machine("fan", "section_00"))

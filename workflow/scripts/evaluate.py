@@ -14,10 +14,7 @@ with job_log(snakemake.log[0], f"evaluate {snakemake.wildcards.run}"):
     from offnote.evaluation import MachineScores, evaluate
 
     evaluate(
-        [
-            MachineScores(job["machine_type"], job["machine_id"], [Path(path) for path in job["scores"]], job["status"])
-            for job in snakemake.params.machines
-        ],
+        [MachineScores.from_plain(job) for job in snakemake.params.machines],
         clips=Path(snakemake.input.clips),
         folder=Path(snakemake.output[0]).parent,
         settings=Evaluate(**snakemake.params.settings),

@@ -12,7 +12,7 @@ machines = ", ".join(f"{job['machine_type']}/{job['machine_id']}" for job in sna
 with job_log(snakemake.log[0], f"figures of {machines}"):
     from pathlib import Path
 
-    from offnote.clips import Clip
+    from offnote.clips import Clip, Machine
     from offnote.config import Evaluate
     from offnote.report import draw_machine
 
@@ -21,8 +21,7 @@ with job_log(snakemake.log[0], f"figures of {machines}"):
     for job, folder in zip(snakemake.params.jobs, folders, strict=True):
         with mistakes.gathered():
             draw_machine(
-                job["machine_type"],
-                job["machine_id"],
+                Machine(job["machine_type"], job["machine_id"]),
                 scores=[Path(path) for path in job["scores"]],
                 losses=[Path(path) for path in job["losses"]],
                 clips=[Clip(*row) for row in job["clips"]],

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -66,22 +66,22 @@ class MachineScores:
 
     Attributes
     ----------
-    machine_type, machine_id : str
+    machine : Machine
     scores : sequence of Path
         The score file of each trial, from trial 0 on.
     status : str
         Why the machine has no scores, such as ``no training clips``; empty where it has.
     """
 
-    machine_type: str
-    machine_id: str
+    machine: Machine
     scores: Sequence[Path]
     status: str = ""
 
-    @property
-    def machine(self) -> Machine:
-        """The machine."""
-        return Machine(self.machine_type, self.machine_id)
+    @classmethod
+    def from_plain(cls, job: Mapping[str, Any]) -> Self:
+        """Make one of plain values, as the workflow hands them on."""
+        machine = Machine(job["machine_type"], job["machine_id"])
+        return cls(machine, [Path(path) for path in job["scores"]], job["status"])
 
     @property
     def name(self) -> str:
@@ -154,7 +154,7 @@ class MachineResult:
 
     Attributes
     ----------
-    machine : MachineScores
+    scored : MachineScores
     status : str
         One of :class:`offnote.status.Status`.
     counts : mapping of str to int
@@ -171,7 +171,7 @@ class MachineResult:
         That of each trial; empty where there are no scores.
     """
 
-    machine: MachineScores
+    scored: MachineScores
     status: str
     counts: Mapping[str, int]
     excluded: Sequence[tuple[Excluded, str]] = ()
@@ -248,7 +248,7 @@ def evaluate(
     if results and not any(result.joined for result in results):
         first = results[0]
         raise InputError(
-            f"run {run}: no machine has scores ({first.machine.name}: {first.status}); look at dataset.path, slice and "
+            f"run {run}: no machine has scores ({first.scored.name}: {first.status}); look at dataset.path, slice and "
             f"gate{', and at the clips that are broken' if excluded else ''}"
         )
     tables = (
@@ -260,7 +260,7 @@ def evaluate(
     )
     for (name, columns), rows in zip(COLUMNS.items(), tables, strict=True):
         write_csv(folder / name, columns, rows)
-    unscored = [(result.machine.name, path) for result in results if result.joined for path in result.joined.unscored]
+    unscored = [(result.scored.name, path) for result in results if result.joined for path in result.joined.unscored]
     text = "\n".join(summary_lines(run, settings, *tables, unscored)) + "\n"
     for name, content in ((SUMMARY, text), (PAGE, html_page(text))):
         with replacing(folder / name) as temporary:
@@ -275,28 +275,28 @@ def _test_clips(clips: Path) -> dict[Machine, list[Clip]]:
     return listed
 
 
-def machine_result(machine: MachineScores, listed: Sequence[Clip], settings: Evaluate) -> MachineResult:
+def machine_result(scored: MachineScores, listed: Sequence[Clip], settings: Evaluate) -> MachineResult:
     """Evaluate one machine by its test clips in the clip list; errors are those of :func:`evaluate`."""
-    described = scores.read_description(machine.scores[0]) if machine.scores else Description()
+    described = scores.read_description(scored.scores[0]) if scored.scores else Description()
     rows = _Rows(listed)
     excluded = [(clip, rows.label(clip)) for clip in described.excluded]
-    if status := machine.status or described.status:
+    if status := scored.status or described.status:
         without = {rows.of_excluded(clip) for clip, _ in excluded}
-        return MachineResult(machine, status, _counts(row.label for row in listed if row not in without), excluded)
-    joined = join(machine, listed, settings.aggregator)
-    chosen = choose_thresholds(machine.name, joined, settings)
+        return MachineResult(scored, status, _counts(row.label for row in listed if row not in without), excluded)
+    joined = join(scored, listed, settings.aggregator)
+    chosen = choose_thresholds(scored.name, joined, settings)
     counts = _counts(joined.labels.tolist())
     status = _status(counts, excluded=any(clip.entry.split == "test" for clip, _ in excluded))
     if status != Status.OK:
-        return MachineResult(machine, status, counts, excluded, joined, thresholds=chosen)
+        return MachineResult(scored, status, counts, excluded, joined, thresholds=chosen)
     trials = _trial_areas(joined, settings.max_fpr)
-    seed = derive_seed(settings.seed, 0, machine.name)
+    seed = derive_seed(settings.seed, 0, scored.name)
     samples = metrics.bootstrap(joined.of("normal"), joined.of("anomaly"), settings.resamples, settings.max_fpr, seed)
     areas = Areas(np.mean(trials, axis=0), np.array(samples))
-    return MachineResult(machine, status, counts, excluded, joined, trials, areas, chosen)
+    return MachineResult(scored, status, counts, excluded, joined, trials, areas, chosen)
 
 
-def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> LabelledScores:
+def join(scored: MachineScores, listed: Sequence[Clip], aggregator: str) -> LabelledScores:
     """Put the scores of a machine's test clips beside their labels.
 
     A score belongs to the row of the clip list with the same path and, where the row has them, start and end. Where
@@ -307,19 +307,19 @@ def join(machine: MachineScores, listed: Sequence[Clip], aggregator: str) -> Lab
     InputError
         As :func:`evaluate`.
     """
-    if not machine.scores:
-        raise InputError(f"{machine.name}: there are no score files to evaluate; score the machine first")
-    tables = [scores.read(path) for path in machine.scores]
-    columns = [_column(*pair, aggregator) for pair in zip(machine.scores, tables, strict=True)]
+    if not scored.scores:
+        raise InputError(f"{scored.name}: there are no score files to evaluate; score the machine first")
+    tables = [scores.read(path) for path in scored.scores]
+    columns = [_column(*pair, aggregator) for pair in zip(scored.scores, tables, strict=True)]
     trials = [
         {clip: score for clip, split, score in zip(table.clips(), table.split, column, strict=True) if split == "test"}
         for table, column in zip(tables, columns, strict=True)
     ]
     clips = sorted(trials[0], key=_sortable)
-    for path, trial in zip(machine.scores[1:], trials[1:], strict=True):
-        _require_same_clips(machine.scores[0], trials[0], path, trial)
-    excluded = scores.read_description(machine.scores[0]).excluded
-    matched, unscored = _rows_of(machine, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all())
+    for path, trial in zip(scored.scores[1:], trials[1:], strict=True):
+        _require_same_clips(scored.scores[0], trials[0], path, trial)
+    excluded = scores.read_description(scored.scores[0]).excluded
+    matched, unscored = _rows_of(scored, clips, excluded, listed, sliced=not np.isnan(tables[0].start).all())
     splits = {
         name: [column[table.split == name] for table, column in zip(tables, columns, strict=True)]
         for name in ("validation", "train")
@@ -355,7 +355,7 @@ def _require_same_clips(first: Path, expected: Iterable[Key], path: Path, found:
 
 
 def _rows_of(
-    machine: MachineScores,
+    scored: MachineScores,
     clips: Sequence[Key],
     excluded: Sequence[Excluded],
     listed: Sequence[Clip],
@@ -368,19 +368,19 @@ def _rows_of(
     for clip, found in zip(clips, matched, strict=True):
         if found is None:
             raise InputError(
-                f"{machine.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
-                f"of {machine.name} for it; add the row, or score the machine again"
+                f"{scored.scores[0]}: the test clip {name_clip(clip)} has a score, but the clip list has no test row "
+                f"of {scored.name} for it; add the row, or score the machine again"
             )
     used = {*matched, *(rows.of_excluded(clip) for clip in excluded)}
     unscored = [row for row in listed if row not in used]
     for row in unscored:
         if row.start is not None or not sliced:
             raise InputError(
-                f"{machine.scores[0]}: the test clip {name_clip((row.path, row.start, row.end))} of the clip list has "
-                f"no score for {machine.name}; score the machine again"
+                f"{scored.scores[0]}: the test clip {name_clip((row.path, row.start, row.end))} of the clip list has "
+                f"no score for {scored.name}; score the machine again"
             )
     if unscored:
-        log.warning("%s: %d test recordings gave no clip, such as %s", machine.name, len(unscored), unscored[0].path)
+        log.warning("%s: %d test recordings gave no clip, such as %s", scored.name, len(unscored), unscored[0].path)
     return (
         [row for row in matched if row is not None],
         sorted(row.path for row in unscored),
@@ -472,7 +472,7 @@ def _decision_rows(result: MachineResult, settings: Evaluate) -> Iterator[Row]:
         return
     normal, anomalous = joined.labels == "normal", joined.labels == "anomaly"
     for trial, (threshold, alarms) in enumerate(zip(result.thresholds, _alarms(result, joined), strict=True)):
-        row: dict[str, Any] = {**result.machine.machine._asdict(), "trial": trial, "rule": settings.threshold}
+        row: dict[str, Any] = {**result.scored.machine._asdict(), "trial": trial, "rule": settings.threshold}
         row |= {"clips": threshold.clips, "threshold": threshold.value, "stated_rate": threshold.stated_rate}
         if not math.isnan(threshold.value):
             row["unlabelled_alarms"] = int(np.sum(alarms[joined.labels == ""]))
@@ -511,8 +511,7 @@ def _deviations(joined: LabelledScores) -> FloatArray:
 
 
 def _machine_rows(result: MachineResult, confidence: float) -> Iterator[Row]:
-    machine = result.machine
-    common = machine.machine._asdict() | dict(result.counts) | {"status": result.status}
+    common = result.scored.machine._asdict() | dict(result.counts) | {"status": result.status}
     if result.joined is None:
         yield common
         return
@@ -525,10 +524,10 @@ def _machine_rows(result: MachineResult, confidence: float) -> Iterator[Row]:
 
 
 def _type_rows(results: Sequence[MachineResult], confidence: float) -> Iterator[Row]:
-    by_type: dict[str, list[Areas]] = {result.machine.machine_type: [] for result in results}
+    by_type: dict[str, list[Areas]] = {result.scored.machine.machine_type: [] for result in results}
     for result in results:
         if result.areas is not None:
-            by_type[result.machine.machine_type].append(result.areas)
+            by_type[result.scored.machine.machine_type].append(result.areas)
     machines = [area for areas in by_type.values() for area in areas]
     types = [_mean(areas) for areas in by_type.values() if areas]
     rows = [(name, "machines", len(areas), areas) for name, areas in by_type.items()]
@@ -542,7 +541,7 @@ def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
     joined = result.joined
     if joined is None:
         return
-    names = result.machine.machine._asdict()
+    names = result.scored.machine._asdict()
     held_out = min(map(len, joined.held_out))
     trials = (joined.test, _percentiles(joined), _deviations(joined))
     means = zip(*(measure.mean(axis=0).tolist() for measure in trials), strict=True)
@@ -554,7 +553,7 @@ def _clip_rows(result: MachineResult) -> Iterator[dict[str, Any]]:
 
 
 def _excluded_rows(result: MachineResult) -> Iterator[Row]:
-    names = result.machine.machine._asdict()
+    names = result.scored.machine._asdict()
     for clip, label in result.excluded:
         place = {name: getattr(clip.entry, name) for name in ("path", "start", "end", "split")}
         yield {**names, **place, "label": label, "reason": clip.reason}

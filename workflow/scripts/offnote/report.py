@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from offnote import metrics
-from offnote.clips import Clip
+from offnote.clips import Clip, Machine
 from offnote.config import Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import FIGURES, LabelledScores, MachineResult, MachineScores, machine_result
@@ -73,8 +73,7 @@ class Group:
 
 
 def draw_machine(
-    machine_type: str,
-    machine_id: str,
+    machine: Machine,
     *,
     scores: Sequence[Path],
     losses: Sequence[Path],
@@ -86,7 +85,7 @@ def draw_machine(
 
     Parameters
     ----------
-    machine_type, machine_id
+    machine
         The machine.
     scores
         The score file of each trial.
@@ -105,15 +104,14 @@ def draw_machine(
     InputError
         As :func:`offnote.evaluation.evaluate`, or if a loss file is not one.
     """
-    machine = MachineScores(machine_type, machine_id, scores)
-    result = machine_result(machine, clips, settings)
+    result = machine_result(MachineScores(machine, scores), clips, settings)
     roc, histogram, loss = (folder / name for name in FIGURES)
     with _figure(roc, width=5.6, height=5.6) as figure:
         draw_roc(figure, result, settings)
     with _figure(histogram, width=7.2, height=5.6) as figure:
         draw_histogram(figure, result, settings)
     with _figure(loss, width=7.2, height=4.4) as figure:
-        draw_losses(figure, machine.name, [read_losses(path) for path in losses])
+        draw_losses(figure, str(machine), [read_losses(path) for path in losses])
 
 
 def read_losses(path: Path) -> Losses:
@@ -143,7 +141,7 @@ def draw_roc(figure: Figure, result: MachineResult, settings: Evaluate) -> None:
     AUC. A machine without clips of both classes gets a sentence instead.
     """
     axes = figure.add_subplot()
-    axes.set(title=f"{result.machine.name}: ROC", xlim=(0, 1), ylim=(0, 1.01))
+    axes.set(title=f"{result.scored.name}: ROC", xlim=(0, 1), ylim=(0, 1.01))
     axes.set(xlabel="false positive rate", ylabel="true positive rate", aspect="equal")
     if result.joined is None or result.areas is None:
         _say_instead(axes, _why_no_roc(result) if result.joined else _why_no_scores(result))
@@ -172,7 +170,7 @@ def draw_histogram(figure: Figure, result: MachineResult, settings: Evaluate) ->
     clips. The axis is logarithmic where the scores have a long upper tail.
     """
     axes = figure.add_subplot()
-    axes.set_title(f"{result.machine.name}: scores")
+    axes.set_title(f"{result.scored.name}: scores")
     groups = _score_groups(result.joined) if result.joined is not None else []
     if not groups:
         _say_instead(axes, _why_no_scores(result))

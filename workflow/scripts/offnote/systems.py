@@ -82,10 +82,7 @@ class ScoredRun:
         """Make one of plain values, as the workflow hands them on."""
         return cls(
             Settings(**run["settings"]),
-            [
-                MachineScores(job["machine_type"], job["machine_id"], list(map(Path, job["scores"])), job["status"])
-                for job in run["machines"]
-            ],
+            [MachineScores.from_plain(job) for job in run["machines"]],
             Path(run["clips"]),
             list(map(Path, run["models"])),
             list(map(Path, run["caches"])),
@@ -98,7 +95,7 @@ class SentScores:
 
     Attributes
     ----------
-    machine : MachineScores
+    scored : MachineScores
     names : list of str
         File names, sorted.
     labels, domains : array of str, (clips,)
@@ -107,7 +104,7 @@ class SentScores:
         None where there is no threshold to decide by.
     """
 
-    machine: MachineScores
+    scored: MachineScores
     names: list[str]
     labels: npt.NDArray[np.str_]
     domains: npt.NDArray[np.str_]
@@ -139,9 +136,9 @@ def judge_run(run: ScoredRun) -> Evaluation:
     rows = _test_rows(run)
     labelled = [
         _labelled(section, part, challenge)
-        for machine in run.machines
-        if challenge.holds("development", machine.machine) and not _why_unscored(machine)
-        for section, part in _sections(sent_scores(machine, rows.get(machine.machine, []), run.settings), challenge)
+        for scored in run.machines
+        if challenge.holds("development", scored.machine) and not _why_unscored(scored)
+        for section, part in _sections(sent_scores(scored, rows.get(scored.machine, []), run.settings), challenge)
     ]
     if not labelled:
         raise InputError(
@@ -337,12 +334,12 @@ def require_one_recipe(cards: Mapping[Path, Card], challenge: Challenge) -> None
             )
 
 
-def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settings) -> SentScores:
+def sent_scores(scored: MachineScores, listed: Sequence[Clip], settings: Settings) -> SentScores:
     """Return the scores that are sent of a machine's test clips, and the decisions on them.
 
     Parameters
     ----------
-    machine
+    scored
         With the score files of all trials.
     listed
         Its test clips in the clip list.
@@ -354,15 +351,15 @@ def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settin
     InputError
         As :func:`offnote.evaluation.join`; or clips are slices, or two have one name.
     """
-    joined = join(machine, listed, settings.evaluate.aggregator)
-    values = np.array([threshold.value for threshold in choose_thresholds(machine.name, joined, settings.evaluate)])
+    joined = join(scored, listed, settings.evaluate.aggregator)
+    values = np.array([threshold.value for threshold in choose_thresholds(scored.name, joined, settings.evaluate)])
     trial = settings.submission.trial
     chosen = slice(None) if trial == "mean" else slice(trial, trial + 1)
     sent, threshold = joined.test[chosen].mean(axis=0), float(values[chosen].mean())
-    names = _names(machine, joined.clips)
+    names = _names(scored, joined.clips)
     order = np.argsort(names, kind="stable")
     return SentScores(
-        machine,
+        scored,
         [names[place] for place in order],
         joined.labels[order],
         joined.domains[order],
@@ -371,18 +368,18 @@ def sent_scores(machine: MachineScores, listed: Sequence[Clip], settings: Settin
     )
 
 
-def _names(machine: MachineScores, clips: Iterable[Key]) -> list[str]:
+def _names(scored: MachineScores, clips: Iterable[Key]) -> list[str]:
     names: dict[str, str] = {}
     for clip in clips:
         path, start, end = clip
         if start is not None or end is not None:
             raise InputError(
-                f"{machine.name}: {name_clip(clip)} is a slice; the challenge wants one score for each recording: "
+                f"{scored.name}: {name_clip(clip)} is a slice; the challenge wants one score for each recording: "
                 "leave slice.length empty"
             )
         name = PurePosixPath(path).name
         if name in names:
-            raise InputError(f"{machine.name}: {path} and {names[name]} have one name; the challenge tells clips by it")
+            raise InputError(f"{scored.name}: {path} and {names[name]} have one name; the challenge tells clips by it")
         names[name] = path
     return list(names)
 
@@ -395,13 +392,13 @@ def _test_rows(run: ScoredRun) -> dict[Machine, list[Clip]]:
     return rows
 
 
-def _why_unscored(machine: MachineScores) -> str:
-    return machine.status or scores.read_description(machine.scores[0]).status
+def _why_unscored(scored: MachineScores) -> str:
+    return scored.status or scores.read_description(scored.scores[0]).status
 
 
 def _sections(sent: SentScores, challenge: Challenge) -> Iterator[tuple[Section, SentScores]]:
     """Yield the score files of a machine: one, or one for each domain."""
-    for section in challenge.files_of(sent.machine.machine):
+    for section in challenge.files_of(sent.scored.machine):
         part = sent.where(sent.domains == section.domain) if section.domain else sent
         if part.names:
             yield section, part
@@ -411,14 +408,14 @@ def _labelled(section: Section, part: SentScores, challenge: Challenge) -> Label
     for name, label, domain in zip(part.names, part.labels.tolist(), part.domains.tolist(), strict=True):
         if not label or (challenge.domains and domain not in challenge.domains):
             missing = "label" if not label else f"domain ({' or '.join(challenge.domains)})"
-            where = f"{part.machine.name}, of the development set of {challenge.year}"
+            where = f"{part.scored.name}, of the development set of {challenge.year}"
             raise InputError(f"{where}: the clip {name} has no {missing}")
-    excluded = [clip for clip in scores.read_description(part.machine.scores[0]).excluded if clip.entry.split == "test"]
+    excluded = [clip for clip in scores.read_description(part.scored.scores[0]).excluded if clip.entry.split == "test"]
     if excluded:
-        log.warning("%s: judged without %d broken clips", part.machine.name, len(excluded))
+        log.warning("%s: judged without %d broken clips", part.scored.name, len(excluded))
     return LabelledSection(
         section,
-        part.machine.scores[0],
+        part.scored.scores[0],
         tuple(part.names),
         part.labels == "anomaly",
         part.domains,
@@ -432,7 +429,7 @@ def _sent(
 ) -> tuple[dict[Section, dict[str, float]], dict[Section, dict[str, bool]]]:
     """Return scores and decisions of the evaluation set, by section and clip."""
     rows = _test_rows(run)
-    known = {machine.machine: machine for machine in run.machines}
+    known = {each.machine: each for each in run.machines}
     require_machines(run.settings.run, known, challenge, "evaluation")
     scored: dict[Section, dict[str, float]] = {}
     decided: dict[Section, dict[str, bool]] = {}
@@ -456,14 +453,14 @@ def _sent(
     return scored, decided
 
 
-def _require_all_scores(machine: MachineScores, listed: Sequence[Clip]) -> None:
-    status = _why_unscored(machine) or ("" if listed else Status.NO_TEST_CLIPS)
+def _require_all_scores(scored: MachineScores, listed: Sequence[Clip]) -> None:
+    status = _why_unscored(scored) or ("" if listed else Status.NO_TEST_CLIPS)
     if status:
-        raise InputError(f"{machine.name}: cannot be sent: {status}; a submission needs a score for every clip")
-    broken = [clip for clip in scores.read_description(machine.scores[0]).excluded if clip.entry.split == "test"]
+        raise InputError(f"{scored.name}: cannot be sent: {status}; a submission needs a score for every clip")
+    broken = [clip for clip in scores.read_description(scored.scores[0]).excluded if clip.entry.split == "test"]
     if broken:
         raise InputError(
-            f"{machine.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
+            f"{scored.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
             "every clip: mend or retrieve it again"
         )
 
