@@ -101,7 +101,7 @@ def cache_of(run, machine):
     """Return the feature cache of a machine: one made elsewhere, or the one that the rule `features` makes."""
     if machine in run.recordings.caches:
         return local(str(run.recordings.caches[machine]))
-    return FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict())
+    return run.cache_path(machine)
 
 
 def models_of(run, machines):

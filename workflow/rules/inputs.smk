@@ -116,10 +116,9 @@ def placed_machines(machines):
 def figures_inputs(known, machine):
     """Return the files that the figures of a machine are drawn from, by what they tell."""
     run = RUNS[known["run"]]
-    models = [MODEL.format(run=known["run"], trial=trial, **run.scope_of(machine)._asdict()) for trial in run.trials]
     return {
         "scores": scores_of(run, machine),
-        "losses": [f"{folder}/loss.csv" for folder in models],
+        "losses": [f"{folder}/loss.csv" for folder in models_of(run, [machine])],
     }
 
 

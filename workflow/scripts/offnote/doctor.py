@@ -16,7 +16,7 @@ from offnote.config import Demo, Slice, resolve
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
 from offnote.files import nearest
-from offnote.plan import FEATURES, STORAGES, Run, plan
+from offnote.plan import STORAGES, Run, plan
 from offnote.provenance import versions
 from offnote.synthesis import SAMPLE_RATE
 
@@ -123,7 +123,7 @@ def bytes_needed(runs: Sequence[Run]) -> dict[str, int]:
     caches: set[Path] = set()
     for run in runs:
         for machine in run.scored_machines:
-            path = Path(FEATURES.format(dataset=run.settings.dataset.name, key=run.feature_key, **machine._asdict()))
+            path = Path(run.cache_path(machine))
             if path in caches or path.exists() or run.recordings.caches:
                 continue
             caches.add(path)

@@ -239,7 +239,7 @@ def evaluate(
         If a test clip has a score but no row in the clip list, or the reverse; if the trials of a machine do not hold
         the same clips; or if the score files have no column ``settings.aggregator``.
     """
-    listed = _test_clips(clips)
+    listed = listed_test_clips(clips)
     ordered = sorted(machines, key=lambda scored: scored.machine)
     results = [machine_result(scored, listed[scored.machine], settings) for scored in ordered]
     excluded = [row for result in results for row in _excluded_rows(result)]
@@ -267,7 +267,8 @@ def evaluate(
             temporary.write_text(content, encoding="utf-8", newline="\n")
 
 
-def _test_clips(clips: Path) -> dict[Machine, list[Clip]]:
+def listed_test_clips(clips: Path) -> dict[Machine, list[Clip]]:
+    """Return the test clips of each machine in the clip list `clips`."""
     listed: dict[Machine, list[Clip]] = defaultdict(list)
     for clip in read_clips(clips):
         if clip.split == "test":

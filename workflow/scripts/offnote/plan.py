@@ -21,7 +21,7 @@ from offnote.descriptions import MachineSet
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
-from offnote.scores import quantile_name
+from offnote.scores import statistic_names
 from offnote.status import Status
 from offnote.submission import labels_of, planned_files, require_machines, require_stated
 
@@ -161,6 +161,10 @@ class Run:
     def feature_key(self) -> str:
         """Twelve hex digits that name the feature settings in paths."""
         return digest(self.feature_settings)[:12]
+
+    def cache_path(self, machine: Machine) -> str:
+        """Return the feature cache that is made of a machine, relative to the working directory."""
+        return FEATURES.format(dataset=self.settings.dataset.name, key=self.feature_key, **machine._asdict())
 
     @cached_property
     def challenge(self) -> Challenge | None:
@@ -649,7 +653,7 @@ def _check(run: Run) -> None:
             raise InputError(f"dataset.machines: {pattern!r} is none of {', '.join(map(str, run.recordings.clips))}")
     if patterns and not run.machines:
         raise InputError(f"dataset.machines: {', '.join(patterns)} leave no machine; take out what starts with '!'")
-    statistics = ["mean", "median", "std", "max", *map(quantile_name, run.settings.scores.quantiles)]
+    statistics = statistic_names(run.settings.scores.quantiles)
     if len(set(statistics)) < len(statistics):
         raise InputError("scores.quantiles: one stands there twice; each is a column of the score files")
     distance = run.settings.model.distance

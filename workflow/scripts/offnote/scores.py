@@ -75,6 +75,15 @@ def quantile_name(quantile: float) -> str:
     return f"q{100 * quantile:.10g}"
 
 
+def statistic_names(quantiles: Sequence[float]) -> list[str]:
+    """Name the statistics of a clip's window errors, in the order of their columns.
+
+    >>> statistic_names([0.75])
+    ['mean', 'median', 'std', 'max', 'q75']
+    """
+    return ["mean", "median", "std", "max", *map(quantile_name, quantiles)]
+
+
 def statistics(errors: npt.NDArray[np.floating], quantiles: Sequence[float]) -> dict[str, float]:
     """Summarise the window errors of one clip in float64.
 
@@ -98,8 +107,8 @@ def statistics(errors: npt.NDArray[np.floating], quantiles: Sequence[float]) -> 
     """
     exact = np.asarray(errors, dtype=np.float64)
     median, *points = _quantiles(exact, [0.5, *quantiles])
-    summary = {"mean": float(exact.mean()), "median": median, "std": float(exact.std()), "max": float(exact.max())}
-    return summary | dict(zip(map(quantile_name, quantiles), points, strict=True))
+    values = (float(exact.mean()), median, float(exact.std()), float(exact.max()), *points)
+    return dict(zip(statistic_names(quantiles), values, strict=True))
 
 
 def _quantiles(values: npt.NDArray[np.float64], quantiles: Sequence[float]) -> list[float]:

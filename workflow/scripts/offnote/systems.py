@@ -25,7 +25,7 @@ from offnote.clips import Clip, Machine, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
 from offnote.errors import InputError
-from offnote.evaluation import MachineScores, choose_thresholds, join
+from offnote.evaluation import MachineScores, choose_thresholds, join, listed_test_clips
 from offnote.files import replacing
 from offnote.logs import log
 from offnote.official import Evaluation, evaluate, judge, report, write_tables
@@ -133,12 +133,12 @@ def judge_run(run: ScoredRun) -> Evaluation:
         machine has normal or anomalous clips only.
     """
     challenge = challenge_of(run.settings)
-    rows = _test_rows(run)
+    rows = listed_test_clips(run.clips)
     labelled = [
         _labelled(section, part, challenge)
         for scored in run.machines
         if challenge.holds("development", scored.machine) and not _why_unscored(scored)
-        for section, part in _sections(sent_scores(scored, rows.get(scored.machine, []), run.settings), challenge)
+        for section, part in _sections(sent_scores(scored, rows[scored.machine], run.settings), challenge)
     ]
     if not labelled:
         raise InputError(
@@ -384,14 +384,6 @@ def _names(scored: MachineScores, clips: Iterable[Key]) -> list[str]:
     return list(names)
 
 
-def _test_rows(run: ScoredRun) -> dict[Machine, list[Clip]]:
-    rows: dict[Machine, list[Clip]] = {}
-    for clip in read_clips(run.clips):
-        if clip.split == "test":
-            rows.setdefault(clip.machine, []).append(clip)
-    return rows
-
-
 def _why_unscored(scored: MachineScores) -> str:
     return scored.status or scores.read_description(scored.scores[0]).status
 
@@ -428,7 +420,7 @@ def _sent(
     run: ScoredRun, challenge: Challenge
 ) -> tuple[dict[Section, dict[str, float]], dict[Section, dict[str, bool]]]:
     """Return scores and decisions of the evaluation set, by section and clip."""
-    rows = _test_rows(run)
+    rows = listed_test_clips(run.clips)
     known = {each.machine: each for each in run.machines}
     require_machines(run.settings.run, known, challenge, "evaluation")
     scored: dict[Section, dict[str, float]] = {}
@@ -437,7 +429,7 @@ def _sent(
         Machine(section.machine_type, section.machine_id) for section in challenge.evaluated()
     ):
         found = known[machine]
-        _require_all_scores(found, rows.get(machine, []))
+        _require_all_scores(found, rows[machine])
         sent = sent_scores(found, rows[machine], run.settings)
         for section, part in _sections(sent, challenge):
             scored[section] = dict(zip(part.names, part.scores.tolist(), strict=True))
