@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -309,12 +309,11 @@ def _figure(name: str, figure: Figure, section: LabelledSection, challenge: Chal
     if anomalous.all() or not anomalous.any():
         kind = "normal" if anomalous.any() else "anomalous"
         raise InputError(f"{section.path}: {name} cannot be computed, for there is no {kind} clip to compare with")
-    areas: dict[str, Callable[[], float]] = {
-        "auc": lambda: metrics.auc(anomalous, scores),
-        "pauc": lambda: metrics.pauc(anomalous, scores, challenge.max_fpr),
-        "f1_ev": lambda: f1_ev(anomalous, scores),
-    }
-    return areas[figure.measure]()
+    if figure.measure == "f1_ev":
+        return f1_ev(anomalous, scores)
+    if figure.measure == "pauc":
+        return metrics.pauc(anomalous, scores, challenge.max_fpr)
+    return metrics.auc(anomalous, scores)
 
 
 def _chosen(figure: Figure, section: LabelledSection) -> BoolArray:

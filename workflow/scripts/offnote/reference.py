@@ -14,10 +14,11 @@ from typing import Any
 import yaml
 from pydantic.fields import FieldInfo
 
-from offnote.config import PRESETS, ROOT, Section, Settings, preset_names, resolve
+from offnote.config import DEFAULT_PRESET, DEFAULT_RUN, PRESETS, ROOT, Section, Settings, preset_names, resolve
 from offnote.files import replacing
 
 SCHEMA = "workflow/schemas/config.schema.json"
+FURTHER_RUNS = "Further runs: each a name and the keys that differ"
 
 
 def generated_files() -> dict[str, str]:
@@ -47,17 +48,17 @@ def _config_yaml() -> str:
 # yaml-language-server: $schema=../{SCHEMA}
 #
 # What a run does. A key left out takes the value of the preset, the published recipe; below stand those of the preset
-# `mimii`. To change one, remove the # before it and the # before its section's name, and leave the spaces as they are.
-# Every key is explained in config/README.md.
+# `{DEFAULT_PRESET}`. To change one, remove the # before it and the # before its section's name, and leave the
+# spaces as they are. Every key is explained in config/README.md.
 
-run: demo
-preset: mimii
+run: {DEFAULT_RUN}
+preset: {DEFAULT_PRESET}
 """
     return "\n".join([opening, *_commented_sections()])
 
 
 def _commented_sections() -> Iterator[str]:
-    values = resolve({})["demo"].model_dump()
+    values = resolve({})[DEFAULT_RUN].model_dump()
     for name, field in Settings.model_fields.items():
         if name in ("run", "preset"):
             continue
@@ -66,7 +67,7 @@ def _commented_sections() -> Iterator[str]:
             continue
         yield f"\n# {_first_line(field.annotation)}\n#{name}:"
         yield from (f"#  {key}: {_yaml(value)}" for key, value in values[name].items())
-    yield "\n# Further runs in the same go: each a name and the keys that differ from those above."
+    yield f"\n# {FURTHER_RUNS} from those above."
     yield "#runs:\n#  longer:\n#    training:\n#      epochs: 100\n"
 
 
@@ -96,7 +97,7 @@ def _readme() -> str:
         "| key | default | what it says |",
         "|---|---|---|",
         *_rows("", Settings),
-        "| `runs` | none | Further runs: each a name and the keys that differ. |",
+        f"| `runs` | none | {FURTHER_RUNS}. |",
         "",
     ]
     for name, field in Settings.model_fields.items():
@@ -134,7 +135,7 @@ def _schema() -> dict[str, Any]:
     for part in [schema, *schema["$defs"].values()]:
         part.pop("required", None)
     schema["properties"]["runs"] = {
-        "description": "Further runs: each a name and the keys that differ.",
+        "description": f"{FURTHER_RUNS}.",
         "type": "object",
         "additionalProperties": {"type": "object"},
     }

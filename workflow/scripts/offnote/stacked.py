@@ -220,7 +220,7 @@ def fit_stacked(
         behind = [len(state.history.loss) == epoch for state in states]
         total.zero_()
         with products_in(settings.precision, joined.device):
-            for starts, counts, rates in _batches(states, behind, windows, settings):
+            for starts, counts, rates in _batches(epoch, states, behind, windows, settings):
                 factors = stack.next_factors(counts, rates)
                 # Where all networks have a whole batch, as in nearly every step, nothing need be left out.
                 if counts.min() == starts.shape[1]:
@@ -248,9 +248,9 @@ def _join(windows: Sequence[WindowSource], memory: float) -> Tensor | None:
 
 
 def _batches(
-    states: Sequence[State], behind: Sequence[bool], windows: Sequence[WindowSource], settings: Training
+    epoch: int, states: Sequence[State], behind: Sequence[bool], windows: Sequence[WindowSource], settings: Training
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Hand out what the networks that are `behind` see in an epoch, step by step.
+    """Hand out what the networks that are `behind` see in an epoch, counted from 0, step by step.
 
     Yields
     ------
@@ -270,7 +270,6 @@ def _batches(
     none = torch.empty(0, dtype=torch.int64, device=windows[0].device)
     seen = torch.zeros(len(states), dtype=torch.float64)
     of_source = torch.tensor([source.windows for source in windows], dtype=torch.float64)
-    epoch = min(len(state.history.loss) for state in states)
     for step in range(max(map(len, parts))):
         batches = [own[step] if step < len(own) else none for own in parts]
         counts = torch.tensor([len(starts) for starts in batches])
