@@ -171,6 +171,22 @@ def test_a_recording_cut_short_anywhere_is_refused(tmp_path: Path, kind: str, su
             audio.read(path, settings())
 
 
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_a_damaged_last_page_is_no_end(tmp_path: Path, subtype: str) -> None:
+    """libsndfile passes over a page whose checksum is wrong, and takes the last but one for the end."""
+    path = tmp_path / "a.ogg"
+    soundfile.write(path, noise(2 * RATE), RATE, format="OGG", subtype=subtype)
+    whole = path.read_bytes()
+    last = whole.rindex(b"OggS")
+    damaged = [whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :] for place in range(last, len(whole), 5)]
+    for content in [*damaged, whole[:-300] + bytes(300)]:
+        path.write_bytes(content)
+        with pytest.raises(BrokenClipError, match=r"its last Ogg page is not there or damaged"):
+            audio.info(path)
+    path.write_bytes(whole)
+    assert len(audio.read(path, settings())) == 2 * RATE
+
+
 def test_a_format_that_hides_a_cut_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", noise(RATE), RATE)
     with pytest.raises(InputError, match=r"a\.mp3: a file of format MP3 may be cut short unnoticed; convert it"):

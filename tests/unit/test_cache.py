@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -150,6 +152,36 @@ def test_an_error_half_way_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="broken"):
         cache.write(tmp_path / "id_00.h5", failing(), SETTINGS, n_mels=MELS)
     assert list(tmp_path.iterdir()) == []
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from offnote.errors import InputError
+from tests.unit.test_cache import some_clips, write
+
+for size in range(0, 70_000, 1000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        write(Path(sys.argv[1]) / f"{size}.h5", some_clips(20))
+    except InputError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(error)
+"""
+
+
+def test_wherever_the_disk_ends_the_file_is_named_and_the_process_goes_on(tmp_path: Path) -> None:
+    """HDF5 by itself fails again when it closes the file, in words of its own, and crashes when the process ends."""
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    refused = done.stdout.splitlines()
+    assert len(refused) > 50
+    assert all("h5: cannot be written (File too large); make room" in sentence for sentence in refused)
+    written = sorted(path.stem for path in tmp_path.iterdir())
+    assert len(written) + len(refused) == 70
+    for name in written:
+        with cache.read(tmp_path / f"{name}.h5") as found:
+            assert len(found) == 20
 
 
 def test_a_writer_refuses_what_makes_no_cache(tmp_path: Path) -> None:

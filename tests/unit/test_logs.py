@@ -55,6 +55,19 @@ def test_a_list_of_mistakes_is_told_whole(tmp_path: Path) -> None:
     assert sentence.splitlines()[1:] == ["  a.wav: is empty", f"  b.wav: is too (log: {tmp_path / 'job.log'})"]
 
 
+def test_a_full_disk_leaves_room_for_the_last_words(tmp_path: Path) -> None:
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))"
+    end = (
+        f"{full}\n    for number in range(90): log.info('clip %d of 90', number)\n    raise InputError('a.wav: empty')"
+    )
+    done = run(tmp_path / "job.log", end)
+    assert done.returncode == 1
+    sentence = f"features fan/id_00: a.wav: empty (log: {tmp_path / 'job.log'})"
+    assert done.stderr == f"offnote: {sentence}\n"
+    assert logs.failures(tmp_path, since=0.0) == [sentence]
+    assert (tmp_path / "job.log").stat().st_size <= 4096
+
+
 def test_any_other_error_is_named(tmp_path: Path) -> None:
     done = run(tmp_path / "job.log", "1 / 0")
     assert done.returncode == 1

@@ -165,6 +165,22 @@ def test_without_decisions_their_figures_are_left_out(tmp_path: Path, year: int)
     assert [name for name in full.figures if not name.startswith(("precision", "recall", "f1_score"))] == bare.figures
 
 
+@pytest.mark.parametrize("others_are_there", [True, False])
+def test_machine_types_that_the_year_does_not_have_are_named(tmp_path: Path, others_are_there: bool) -> None:
+    part = evaluate(make(tmp_path, 2022), 2022)
+    assert (part.unknown_types, part.complete) == ([], False)
+    for path in list(tmp_path.iterdir()):
+        if "_fan_" in path.name:
+            (tmp_path / path.name.replace("fan", "Fans")).write_bytes(path.read_bytes())
+        if not others_are_there:
+            path.unlink()
+    found = evaluate(tmp_path, 2022)
+    assert (found.unknown_types, found.complete, found.absent == []) == (["Fans"], False, not others_are_there)
+    text = "\n".join(report("mine", found))
+    assert "**Machine types that 2022 does not have**, and that are in all means: Fans." in text
+    assert "**Official score" not in text
+
+
 def test_2020_has_no_official_score(tmp_path: Path) -> None:
     found = evaluate(make(tmp_path, 2020), 2020)
     assert found.official_score is None
@@ -242,7 +258,7 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
     assert found.official_score is not None
     score = f"{100 * found.official_score:.2f}"
     assert f"Score of a part: {score}, the harmonic mean of AUC source, AUC target and pAUC over 6 of 21 score" in text
-    whole = "\n".join(report("mine", replace(found, absent=[])))
+    whole = "\n".join(report("mine", replace(found, absent=[], unknown_types=[])))
     assert f"**Official score: {score}**, the harmonic mean of AUC source, AUC target and pAUC over all score" in whole
     assert "not there" not in whole
     types = "ToyTrain (3), bearing (3), gearbox (3), slider (3), valve (3)"

@@ -17,12 +17,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offnote import descriptions
+from offnote import descriptions, package_files
 from offnote.challenge import load_challenge
 from offnote.clips import Clip, write_clips
 from offnote.errors import InputError
 from offnote.meta import meta_mistakes, read_meta
-from offnote.package_check import SYSTEMS, Check, check_files, check_submission, report
+from offnote.package_check import Check, check_files, check_submission, report
+from offnote.package_files import SYSTEMS
 from offnote.submission import pack, write_submission
 
 from tests.unit.test_submission import TEAM, YEARS, clip_names, systems
@@ -517,6 +518,25 @@ def test_members_that_are_links(good: dict[int, Files], tmp_path: Path) -> None:
     assert said(check_submission(path, 2026)) == [f"{REPORT}: is no plain file; put the file itself into the archive"]
 
 
+def test_a_small_archive_of_large_files_is_not_read_whole(
+    good: dict[int, Files], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package_files, "MOST", 2**20)
+    large = {f"{ONE}/large{number}.csv": bytes(2**18) for number in range(10)}
+    found = said(check_submission(write_archive(tmp_path / "a.zip", large | good[2026]), 2026))
+    assert sum("is not read: no submission has more than 1048576 bytes in all" in line for line in found) >= 6
+
+
+def test_a_name_cannot_act_upon_the_screen(good: dict[int, Files], tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.zip", good[2026] | {"task2/\x1b[2J\nok   complete": b""})
+    [found] = said(check_submission(path, 2026))
+    assert found.startswith(r"'task2/\x1b[2J\nok   complete': its name could lead out")
+    files = dict(good[2026])
+    name = score_file(files, 0, "decision_result")
+    files[name] += b"\x1b[2J.wav,1\n"
+    assert all(line.isprintable() for line in said(check_files(files, 2026)))
+
+
 def test_members_that_are_encrypted(good: dict[int, Files], tmp_path: Path) -> None:
     path = write_archive(tmp_path / "a.zip", good[2026])
     content = bytearray(path.read_bytes())
@@ -686,6 +706,15 @@ def test_links_empty_folders_and_what_is_no_file(good: dict[int, Files], tmp_pat
     ]
 
 
+def test_a_folder_that_leads_back_to_itself(good: dict[int, Files], tmp_path: Path) -> None:
+    folder = unpack(tmp_path / "out", good[2026])
+    for name in ("a", "b"):
+        (folder / ONE / name).symlink_to(folder / ONE)
+    assert said(check_submission(folder, 2026)) == [
+        f"{ONE}/{name}: is a link to a folder; put the folder itself in its place" for name in ("a", "b")
+    ]
+
+
 def test_an_empty_folder_of_a_system_lacks_everything(tmp_path: Path) -> None:
     (tmp_path / ONE).mkdir(parents=True)
     found = said(check_submission(tmp_path, 2026))
@@ -742,7 +771,7 @@ def test_every_test_clip_needs_its_row(good: dict[int, Files], tmp_path: Path, y
     path.write_bytes(pack(good[year]))
     check = check_submission(path, year, clips)
     assert (said(check), check.warnings) == ([], [])
-    files = dict(good[year])
+    files = {name: content for name, content in good[year].items() if not name.startswith(TWO)}
     kinds = ["anomaly_score", "decision_result"] if year > 2020 else ["anomaly_score"]
     for kind in kinds:
         less, more = score_file(files, 1, kind), score_file(files, 2, kind)
@@ -762,9 +791,21 @@ def test_machines_without_recordings_are_told(good: dict[int, Files], tmp_path: 
         path.unlink()
     check = check_submission(unpack(tmp_path / "out", good[2026]), 2026, folder)
     assert said(check) == []
+    assert not check.compared
+    assert list(report("out", check))[-1].endswith("every clip is there, --clips with all recordings tells, 1 note")
     assert [str(finding) for finding in check.warnings] == [
         f"{folder} holds no test clip of Sander section_00, so nothing was compared there"
     ]
+
+
+def test_all_systems_list_the_same_clips(good: dict[int, Files]) -> None:
+    files = dict(good[2024])
+    tables = [score_file(files, 2, kind, TWO) for kind in ("anomaly_score", "decision_result")]
+    for name in tables:
+        files[name] = b"".join(files[name].splitlines(keepends=True)[1:])
+    [found] = said(check_files(files, 2024))
+    assert found.startswith(f"{tables[0]}: has no row for the clip section_00_")
+    assert found.endswith(f"; {score_file(files, 2).removeprefix('task2/')}, row 1, has one")
 
 
 def test_recordings_of_one_machine_may_be_given(good: dict[int, Files], tmp_path: Path) -> None:
@@ -793,7 +834,8 @@ def test_the_report_is_for_people(good: dict[int, Files]) -> None:
     check = check_files(files, 2026)
     assert list(report("a.zip", check)) == [
         "a.zip, as a submission to DCASE 2026 Task 2",
-        "ok   2 systems, 20 score or decision files: well-formed; whether every clip is there, --clips tells",
+        "ok   2 systems, 20 score or decision files: "
+        "well-formed; whether every clip is there, --clips with all recordings tells",
     ]
     check.compared = True
     assert list(report("a.zip", check))[1] == "ok   2 systems, 20 score or decision files: complete and well-formed"

@@ -340,20 +340,21 @@ def test_a_full_disk_stops_the_run_and_the_same_command_carries_on(demo: Workflo
     assert done.returncode == 0, done.stdout + done.stderr
     before = (done.stdout + done.stderr).partition("STOPPED")[0]
     assert "offnote: features of" in before
-    assert "No space left on device" in before
+    assert ".h5: cannot be written (No space left on device); make room" in before
+    assert "Traceback" not in before
     for path in (demo.folder / "results/demo/scores").glob("*/*/trial_0.csv"):
         again = workflow.folder / "scores" / path.relative_to(demo.folder / "results/demo/scores")
         assert again.read_bytes() == path.read_bytes()
 
 
-@pytest.mark.parametrize("folder", ["results", "logs"])
+@pytest.mark.parametrize("folder", ["results", "logs", ".snakemake"])
 def test_a_read_only_folder_is_named_before_anything_is_removed(workflow: Workflow, folder: str) -> None:
     tables = workflow.folder / "results/demo/tables/machines.csv"
-    if folder == "logs":
+    if folder != "results":
         tables.parent.mkdir(parents=True)
         tables.touch()
     done = disk(workflow, TINY_DEMO, f"mkdir {folder} && mount -t tmpfs -o ro tmpfs {folder} && $run")
     assert done.returncode == 1
     assert f"{folder}: cannot be written (Read-only file system)" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
-    assert tables.exists() == (folder == "logs")
+    assert tables.exists() == (folder != "results")

@@ -9,6 +9,11 @@ from offnote.supervision import end_with_workflow, glimpse, hold
 STARTED = time.time()
 
 if workflow.is_main_process:
+    try:
+        # Snakemake itself writes there as soon as it has read this file.
+        require_writable([Path.cwd() / ".snakemake"])
+    except InputError as error:
+        raise WorkflowError(str(error)) from None
     SEEN = glimpse(Path.cwd())
 else:
     end_with_workflow()

@@ -7,6 +7,7 @@ is refused with a sentence that names it; none is ever filled up.
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,9 +43,11 @@ FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU")
 OGG_PAGE = b"OggS\0"
 OGG_HEADER_BYTES = 27
 OGG_STREAM = slice(14, 18)
+OGG_CHECKSUM = slice(22, 26)
 OGG_PAGE_BYTES = OGG_HEADER_BYTES + 255 + 255 * 255
 OGG_LAST_PAGE = 4
 """The flag of the page that ends a stream."""
+BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 # The filter of librosa's `kaiser_best`. From 44.1 to 16 kHz a tone at 9 kHz leaves an alias at -118 dB with it, and at
 # -17 dB with torchaudio's default.
@@ -259,7 +262,7 @@ def _require_one_whole_stream(path: Path) -> None:
         tail = file.read()
     page = tail[tail.rfind(OGG_PAGE) :]
     if not _is_whole_last_page(page):
-        raise BrokenClipError(path, "cut short, its last Ogg page is not there; copy it anew")
+        raise BrokenClipError(path, "cut short, its last Ogg page is not there or damaged; copy it anew")
     if start.startswith(OGG_PAGE) and start[OGG_STREAM] != page[OGG_STREAM]:
         raise BrokenClipError(
             path, "several Ogg streams in one file, of which only one would be read; convert it to WAV"
@@ -270,7 +273,15 @@ def _is_whole_last_page(page: bytes) -> bool:
     if len(page) < OGG_HEADER_BYTES or not page[5] & OGG_LAST_PAGE:
         return False
     segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]]
-    return len(page) >= OGG_HEADER_BYTES + page[26] + sum(segments)
+    size = OGG_HEADER_BYTES + page[26] + sum(segments)
+    return len(page) >= size and _ogg_checksum(page[:size]) == int.from_bytes(page[OGG_CHECKSUM], "little")
+
+
+def _ogg_checksum(page: bytes) -> int:
+    """Return the CRC-32 of a page, its own place in it blank: zlib's, with all bits the other way round, unmasked."""
+    blank = page[: OGG_CHECKSUM.start] + bytes(4) + page[OGG_CHECKSUM.stop :]
+    turned = zlib.crc32(blank.translate(BITS_TURNED_ROUND), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    return int(f"{turned:032b}"[::-1], 2)
 
 
 def _require_readable(path: Path) -> None:

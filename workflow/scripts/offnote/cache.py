@@ -28,13 +28,14 @@ A cache made by another program needs ``/frames``, ``path``, ``offset``, ``split
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import h5py
 import numpy as np
@@ -45,6 +46,9 @@ from offnote.config import Audio, Features, Gate, Slice
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.provenance import canonical_json, digest
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 FORMAT = "offnote-features"
 FORMAT_VERSION = 1
@@ -102,7 +106,7 @@ def write(
     InputError
         A clip's frames do not have `n_mels` values.
     """
-    with replacing(path) as temporary, h5py.File(temporary, "w", libver=LIBRARY_VERSIONS) as file:
+    with replacing(path) as temporary, _written_to(temporary) as file:
         shape, chunks = (0, n_mels), (FRAMES_PER_CHUNK, n_mels)
         frames = file.create_dataset(
             "frames", shape, dtype, maxshape=(None, n_mels), chunks=chunks, fletcher32=True, track_times=False
@@ -124,6 +128,37 @@ def write(
             file.attrs[name] = _fixed_width([value])[0] if isinstance(value, str) else value
         file.flush()
         file.attrs["complete"] = 1
+
+
+class _Disk(io.FileIO):
+    """What HDF5 writes to: from the first error on, as of a full disk, it takes everything and keeps nothing.
+
+    HDF5 cannot give up a file that it cannot write: it fails again when the file is closed, in words of its own, and
+    crashes when the process ends.
+    """
+
+    error: OSError | None = None
+
+    def write(self, data: Buffer) -> int:
+        rest = memoryview(data)
+        while len(rest) and self.error is None:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+        return len(memoryview(data))
+
+
+@contextmanager
+def _written_to(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for writing; the first error of the disk is raised where the block ends."""
+    with _Disk(path, "r+b") as disk:
+        try:
+            with h5py.File(disk, "w", libver=LIBRARY_VERSIONS) as file:
+                yield file
+        finally:
+            if disk.error is not None:
+                raise disk.error
 
 
 @dataclass(frozen=True)

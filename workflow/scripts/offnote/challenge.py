@@ -39,6 +39,7 @@ from offnote.descriptions import (
     years,
 )
 from offnote.errors import InputError
+from offnote.wording import printable
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -291,6 +292,10 @@ class Challenge(Described):
         """Tell whether a machine is of the ``development`` or the ``evaluation`` set."""
         return machine.machine_id in self.machines.get(kind, {}).get(machine.machine_type, ())
 
+    def sections_of(self, machine_type: str) -> set[str]:
+        """Return the machine IDs of a machine type, of whichever set; none where the year does not know it."""
+        return {machine_id for types in self.machines.values() for machine_id in types.get(machine_type, ())}
+
     def of_the_year(self, keys: Mapping[str, Key]) -> dict[str, Key]:
         """Return those keys of ``meta.yaml`` that the year has."""
         return {name: key for name, key in keys.items() if key.since <= self.year}
@@ -469,7 +474,7 @@ def _other_years(folder: Path, challenge: Challenge) -> str:
 def _refuse_unknown_sections(challenge: Challenge, scores: Mapping[Section, Path]) -> None:
     """Refuse a section that a machine type of the year does not have; unknown types may have any."""
     for section, path in scores.items():
-        known = {name for types in challenge.machines.values() for name in types.get(section.machine_type, ())}
+        known = challenge.sections_of(section.machine_type)
         if known and section.machine_id not in known:
             raise InputError(
                 f"{path}: {section.machine_type} has no {section.machine_id} in {challenge.year}, only "
@@ -562,14 +567,14 @@ def mismatches(rows: Mapping[str, Row], wanted: Mapping[str, Row], other: str) -
     'there is no clip a.wav in decisions.csv; both must list the same clips'
     """
     found = [
-        Mistake(row.line, "stranger", f"there is no clip {clip} in {other}; both must list the same clips")
+        Mistake(row.line, "stranger", f"there is no clip {printable(clip)} in {other}; both must list the same clips")
         for clip, row in rows.items()
         if clip not in wanted
     ]
     missing = [clip for clip in wanted if clip not in rows]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        text = f"has no row for the clip {missing[0]}{more}; {other}, row {wanted[missing[0]].line}, has one"
+        text = f"has no row for the clip {printable(missing[0])}{more}; {other}, row {wanted[missing[0]].line}, has one"
         found.append(Mistake(0, "missing", text))
     return found
 

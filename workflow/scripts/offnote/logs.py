@@ -55,12 +55,24 @@ def job_log(path: str | Path, what: str) -> Iterator[None]:
         except BaseException as error:  # noqa: BLE001 - a killed or interrupted job needs its sentence too
             sentence = f"{what}: {_sentence(error)} (log: {path})\n"
             os.write(screen, f"offnote: {sentence}".encode())
-            with suppress(OSError):  # on a full disk there is no room for the log either
+            try:
                 traceback.print_exc()
                 sys.stderr.write(FAILED + sentence)
                 sys.stderr.flush()
+            except OSError:
+                _write_over_the_end(f"\n{FAILED}{sentence}".encode())
             sys.exit(1)
         log.info("%s is done after %.1f s", what, time.monotonic() - started)
+
+
+def _write_over_the_end(text: bytes) -> None:
+    """Put the last words of a job in place of what stands last in its log: on a full disk there is no other room."""
+    with suppress(OSError):
+        os.ftruncate(2, max(0, os.lseek(2, 0, os.SEEK_END) - len(text)))
+        os.lseek(2, 0, os.SEEK_END)
+        os.write(2, text)
+        # What could not be written before must not follow them.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
 class Mistakes:

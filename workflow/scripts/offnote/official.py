@@ -50,12 +50,15 @@ class Evaluation:
     overall : dict
         The two means over all sections of all types.
     official_score : float or None
-        None where the year has none for a single system.
+        None where the year has none for a single system. Of the sections that there are: only where these are all,
+        `complete`, it is called official.
     false_alarms : list of dict
         For each domain of each section with decisions: ``machine_type``, ``section``, ``domain`` (empty where the year
         has none), ``normal_clips``, and ``rate``, the share of these that was called an anomaly.
     absent : list of str
         Score files of the same set that were not there.
+    unknown_types : list of str
+        Machine types that the year does not have: somebody's own, or misspelt.
     clips : dict of str to int
         Test clips that are ``normal`` and ``anomaly``.
     """
@@ -67,6 +70,7 @@ class Evaluation:
     official_score: float | None
     false_alarms: list[dict[str, Any]]
     absent: list[str]
+    unknown_types: list[str]
     clips: dict[str, int]
 
     @property
@@ -74,9 +78,23 @@ class Evaluation:
         """The names of the figures, in the order of their columns."""
         return list(self.overall["arithmetic_mean"])
 
+    @property
+    def complete(self) -> bool:
+        """Whether all score files of a set of the year are there."""
+        return not self.absent and not self.unknown_types
+
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as one plain object."""
-        names = ("sections", "types", "overall", "official_score", "false_alarms", "absent")
+        names = (
+            "sections",
+            "types",
+            "overall",
+            "official_score",
+            "complete",
+            "false_alarms",
+            "absent",
+            "unknown_types",
+        )
         return {"year": self.challenge.year} | {name: getattr(self, name) for name in names}
 
 
@@ -135,6 +153,7 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluati
         official_score(sections, challenge.official_score) if challenge.official_score else None,
         [row for section in labelled for row in false_alarms(section)],
         absent_files(challenge, [section.section for section in labelled]),
+        [name for name in types if not challenge.sections_of(name)],
         {"normal": sum(len(section.clips) for section in labelled) - anomalies, "anomaly": anomalies},
     )
 
@@ -333,13 +352,18 @@ def _official_lines(evaluation: Evaluation) -> Iterator[str]:
         counts = Counter(section.machine_type for section in sections)
         types = ", ".join(f"{machine_type} ({count})" for machine_type, count in sorted(counts.items()))
         yield from (f"**Score files of the set that are not there**, and so in no mean: {types}.", "")
+    if evaluation.unknown_types:
+        names = ", ".join(evaluation.unknown_types)
+        yield from (f"**Machine types that {challenge.year} does not have**, and that are in all means: {names}.", "")
     if challenge.official_score is None or evaluation.official_score is None:
         yield f"{challenge.year} has no official score of a single system: it ranks teams by machine type."
         return
     *most, last = map(_title, challenge.official_score.of)
     score = f"{100 * evaluation.official_score:.2f}"
     mean = f"the {challenge.official_score.mean} mean of {', '.join(most)} and {last}"
-    if evaluation.absent:
+    if evaluation.unknown_types:
+        yield f"Score, not an official one: {score}, {mean} over all these score files."
+    elif evaluation.absent:
         there = f"{len(evaluation.sections)} of {len(evaluation.sections) + len(evaluation.absent)}"
         yield f"Score of a part: {score}, {mean} over {there} score files. The official score needs them all."
     else:

@@ -7,12 +7,9 @@ folder, its files are named here as they are in the archive.
 from __future__ import annotations
 
 import math
-import os
 import re
-import stat
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,50 +27,25 @@ from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings, load_layout
 from offnote.descriptions import years
 from offnote.errors import InputError
-from offnote.files import ZIP_DAMAGE
 from offnote.meta import meta_mistakes, package_of, read_meta
+from offnote.package_files import (
+    LABEL,
+    LABEL_FORM,
+    META,
+    REPORT,
+    ROOT,
+    SYSTEMS,
+    Content,
+    Finding,
+    is_of_a_system,
+    read_archive,
+    read_folder,
+)
 from offnote.wording import counted
 
-ROOT = "task2"
-LABEL = re.compile(r"(?P<team>[A-Za-z0-9-]+_[A-Za-z0-9-]+)_task2_(?P<number>[1-4])")
-LABEL_FORM = "<Lastname>_<Institute>_task2_<1 to 4>"
-META, REPORT = ".meta.yaml", ".technical_report.pdf"
 PDF = b"%PDF-"
 
-SYSTEMS = 4
-"""Systems that a team may send."""
-
-LARGEST = 2**26
-"""Bytes of a file that is still read; none of a submission comes near."""
-
-READ = (META, REPORT, ".csv")
-"""How the names end of all that a submission holds; nothing else is read."""
-
 FileMap = Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something that is wrong, or that somebody should look at.
-
-    Attributes
-    ----------
-    place
-        The file or folder, as the archive names it; empty for the submission as a whole.
-    text
-        What is wrong, and what to do.
-    rows
-        The rows of which that is true, counted from 1; the text speaks of the first.
-    """
-
-    place: str
-    text: str
-    rows: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        row = f", row {self.rows[0]}" if self.rows else ""
-        more = f" (likewise {_name_rows(self.rows[1:])})" if len(self.rows) > 1 else ""
-        return f"{self.place}{row}: {self.text}{more}" if self.place else self.text
 
 
 @dataclass
@@ -91,7 +63,8 @@ class Check:
     mistakes, warnings : list of Finding
         What must be mended, and what may be as it should be.
     compared : bool
-        Whether the rows were compared with the recordings: a clip that every file leaves out goes unseen without.
+        Whether the rows of all files were compared with recordings: a clip that every file leaves out goes unseen
+        without.
     """
 
     year: int
@@ -104,24 +77,6 @@ class Check:
     def as_json(self) -> dict[str, Any]:
         """Return the findings as one plain object."""
         return {"ok": not self.mistakes} | asdict(self)
-
-
-@dataclass
-class _Content:
-    """The files and folders of a submission, named as in the archive, and what was wrong while they were read.
-
-    A file is None where it could not be read, or was not because it does not belong there. `whole` is False where there
-    is one system only.
-    """
-
-    files: dict[str, bytes | None] = field(default_factory=dict)
-    folders: set[str] = field(default_factory=set)
-    mistakes: list[Finding] = field(default_factory=list)
-    whole: bool = True
-
-    def complain(self, name: str, text: str) -> None:
-        self.files[name] = None
-        self.mistakes.append(Finding(name, text))
 
 
 def check_submission(path: Path, year: int, clips: Path | None = None) -> Check:
@@ -154,11 +109,11 @@ def check_submission(path: Path, year: int, clips: Path | None = None) -> Check:
     challenge = load_challenge(year)
     package = package_of(challenge)
     wanted = {} if clips is None else _list_clips(clips, challenge, package)
-    check = _check(_read_folder(path) if path.is_dir() else _read_archive(path), challenge, package, wanted)
+    check = _check(read_folder(path) if path.is_dir() else read_archive(path), challenge, package, wanted)
     if absent := [" ".join(filter(None, part)) for part in challenge.evaluated() if wanted and part not in wanted]:
         text = f"{clips} holds no test clip of {', '.join(absent)}, so nothing was compared there"
         check.warnings.append(Finding("", text))
-    check.compared = clips is not None
+    check.compared = clips is not None and not absent
     return check
 
 
@@ -173,7 +128,7 @@ def check_files(files: FileMap, year: int) -> Check:
         Such as 2022.
     """
     challenge = load_challenge(year)
-    return _check(_Content({**files}), challenge, package_of(challenge), {})
+    return _check(Content({**files}), challenge, package_of(challenge), {})
 
 
 def report(name: str, check: Check) -> Iterator[str]:
@@ -182,161 +137,16 @@ def report(name: str, check: Check) -> Iterator[str]:
     yield from (f"BAD  {finding}" for finding in check.mistakes)
     yield from (f"note {finding}" for finding in check.warnings)
     found = f"{counted(len(check.systems), 'system')}, {counted(check.tables, 'score or decision file')}: "
-    # Without the recordings, a clip that every file leaves out goes unseen.
-    good = "complete and well-formed" if check.compared else "well-formed; whether every clip is there, --clips tells"
+    # Without all recordings, a clip that every file leaves out goes unseen.
+    untold = "whether every clip is there, --clips with all recordings tells"
+    good = "complete and well-formed" if check.compared else f"well-formed; {untold}"
     wrong = counted(len(check.mistakes), "mistake") if check.mistakes else good
     yield f"{'BAD ' if check.mistakes else 'ok  '} {found}{wrong}" + (
         f", {counted(len(check.warnings), 'note')}" if check.warnings else ""
     )
 
 
-def _name_rows(rows: Sequence[int]) -> str:
-    """Name rows, those that follow each other by the first and last of them.
-
-    >>> _name_rows([3]), _name_rows([3, 5, 6, 7, 9])
-    ('row 3', 'rows 3, 5 to 7, 9')
-    """
-    spans: list[list[int]] = []
-    for row in rows:
-        if spans and row == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], row]
-        else:
-            spans.append([row])
-    return f"row{'s' * (len(rows) > 1)} {', '.join(' to '.join(map(str, span)) for span in spans)}"
-
-
-# Reading what lies there.
-
-
-def _read_folder(path: Path) -> _Content:
-    resolved = path.resolve()
-    content = _Content()
-    if (resolved / ROOT).is_dir():
-        resolved = resolved / ROOT
-    if resolved.name == ROOT:
-        above = ROOT
-    elif LABEL.fullmatch(resolved.name) or any(_is_of_a_system(entry.name) for entry in resolved.iterdir()):
-        above, content.whole = f"{ROOT}/{resolved.name}", False
-    else:
-        raise InputError(
-            f"{path}: is neither a folder {ROOT} nor the folder of a system, {LABEL_FORM}, nor a zip archive"
-        )
-    content.folders.add(above)
-    for parent, folders, files in os.walk(resolved, followlinks=True):
-        folders.sort()
-        inner = "/".join((above, *Path(parent).relative_to(resolved).parts))
-        content.folders |= {f"{inner}/{name}" for name in folders}
-        for name in sorted(files):
-            _read_file(Path(parent) / name, f"{inner}/{name}", content)
-    return content
-
-
-def _is_of_a_system(name: str) -> bool:
-    return name.endswith((META, ".csv"))
-
-
-def _read_file(path: Path, name: str, content: _Content) -> None:
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            content.complain(name, "is no plain file; take it out")
-        elif status.st_size > LARGEST:
-            content.complain(name, _too_large(status.st_size))
-        else:
-            content.files[name] = path.read_bytes() if name.endswith(READ) else None
-    except OSError as error:
-        content.complain(name, f"cannot be read ({error.strerror})")
-
-
-def _too_large(size: int) -> str:
-    return f"has {size} bytes, more than any file of a submission; take it out"
-
-
-def _read_archive(path: Path) -> _Content:
-    content = _Content()
-    try:
-        stream = path.open("rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    with stream:
-        try:
-            members = (archive := zipfile.ZipFile(stream)).infolist()
-        except ZIP_DAMAGE as error:
-            text = f"the file is no zip archive, or a damaged one ({error}); pack it again"
-            content.mistakes.append(Finding("", text))
-            return content
-        for member in members:
-            _read_member(archive, member, content)
-    return _with_root(content)
-
-
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: _Content) -> None:
-    name = member.filename.rstrip("/")
-    if _leads_out(member.filename):
-        text = "its name could lead out of the folder that it is unpacked in; use plain names below task2"
-        content.mistakes.append(Finding(repr(member.filename), text))
-    elif member.is_dir():
-        content.folders.add(name)
-    elif name in content.files:
-        content.mistakes.append(Finding(name, "stands in the archive more than once; keep one of them"))
-    elif member.flag_bits & 0x1:
-        content.complain(name, "is encrypted; pack it without a password")
-    elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
-        content.complain(name, "is no plain file; put the file itself into the archive")
-    elif member.file_size > LARGEST:
-        content.complain(name, _too_large(member.file_size))
-    else:
-        try:
-            # What does not belong there is read too, for it may be what is damaged, but it is not kept.
-            read = archive.read(member)
-            content.files[name] = read if name.endswith(READ) else None
-        except ZIP_DAMAGE as error:
-            content.complain(name, f"is damaged in the archive ({error}); pack it again")
-
-
-def _leads_out(name: str) -> bool:
-    r"""Tell whether a member's name is absolute, leaves its folder, or means different things to different programs.
-
-    >>> [name for name in ("task2/a", "task2/", "/a", "a/../b", "C:a", "a\\b", "a//b") if _leads_out(name)]
-    ['/a', 'a/../b', 'C:a', 'a\\b', 'a//b']
-    """
-    parts = name.removesuffix("/").split("/")
-    return "\\" in name or ":" in parts[0] or any(part in ("", ".", "..") for part in parts)
-
-
-def _with_root(content: _Content) -> _Content:
-    """Name everything as if it lay in the folder ``task2``, where it does not but it is clear what does."""
-    names = [name.split("/") for name in (*content.files, *content.folders)]
-    if not names or any(parts[0] == ROOT for parts in names):
-        return content
-    above = next((parts[: parts.index(ROOT)] for parts in names if ROOT in parts), None)
-    if above is not None:
-        old = f"{'/'.join(above)}/{ROOT}"
-        text = f"the folder {ROOT} lies in {'/'.join(above)}; it must stand at the top of the archive"
-    elif any(LABEL.fullmatch(parts[0]) for parts in names):
-        old = ""
-        text = f"there is no folder {ROOT}; the folders of the systems must stand in one"
-    elif old := next((parts[0] for parts in names if len(parts) > 1 and LABEL.fullmatch(parts[1])), ""):
-        text = f"the folder {old} at the top of the archive must be called {ROOT}; rename it"
-    else:
-        return content
-    moved = _Content(whole=content.whole, mistakes=[Finding("", text)])
-
-    def move(name: str) -> str:
-        if not old:
-            return f"{ROOT}/{name}"
-        return ROOT + name.removeprefix(old) if f"{name}/".startswith(f"{old}/") else name
-
-    moved.files = {move(name): read for name, read in content.files.items()}
-    moved.folders = {move(name) for name in content.folders if not old.startswith(f"{name}/")}
-    moved.mistakes += [replace(finding, place=move(finding.place)) for finding in content.mistakes]
-    return moved
-
-
-# Judging it.
-
-
-def _check(content: _Content, challenge: Challenge, package: Package, clips: Mapping[Section, frozenset[str]]) -> Check:
+def _check(content: Content, challenge: Challenge, package: Package, clips: Mapping[Section, frozenset[str]]) -> Check:
     check = Check(challenge.year, mistakes=content.mistakes)
     systems: dict[str, dict[str, bytes | None]] = {}
     for folder in sorted(content.folders):
@@ -350,12 +160,13 @@ def _check(content: _Content, challenge: Challenge, package: Package, clips: Map
     systems = {
         folder: files
         for folder, files in systems.items()
-        if LABEL.fullmatch(folder.split("/")[1]) or any(map(_is_of_a_system, files))
+        if LABEL.fullmatch(folder.split("/")[1]) or any(map(is_of_a_system, files))
     }
     check.systems = [folder.split("/")[1] for folder in systems]
     _check_team(content, check, challenge)
+    first: dict[Section, tuple[str, Mapping[str, Row]]] = {}
     for folder, files in systems.items():
-        _System(folder, files, challenge, package, clips, check).examine()
+        _System(folder, files, challenge, package, clips, first, check).examine()
     inside = {f"{folder}/{file}" for folder, files in systems.items() for file in files}
     for name in sorted(content.files.keys() - inside):
         if not any(finding.place == name for finding in check.mistakes):
@@ -372,7 +183,7 @@ def _stray(name: str) -> str:
     return f"does not belong there: every file of a submission lies {where}; take it out"
 
 
-def _check_team(content: _Content, check: Check, challenge: Challenge) -> None:
+def _check_team(content: Content, check: Check, challenge: Challenge) -> None:
     found = [match for match in map(LABEL.fullmatch, check.systems) if match]
     teams = sorted({match["team"] for match in found})
     numbers = [int(match["number"]) for match in found]
@@ -408,13 +219,17 @@ def _fitting_years(files: Iterable[str], challenge: Challenge) -> str:
 
 @dataclass(frozen=True)
 class _System:
-    """One system of a submission, to be examined."""
+    """One system of a submission, to be examined.
+
+    `first` has the score file of each section that was read first, and its rows: all systems list the same clips.
+    """
 
     folder: str
     files: Mapping[str, bytes | None]
     challenge: Challenge
     package: Package
     clips: Mapping[Section, frozenset[str]]
+    first: dict[Section, tuple[str, Mapping[str, Row]]]
     check: Check
 
     @property
@@ -491,6 +306,9 @@ class _System:
         if len(tables) == 2:
             (scores, own), (decisions, others) = tables.items()
             self.group(decisions, mismatches(others, own, scores))
+        if names[0] in tables and section not in self.clips:
+            place, known = self.first.setdefault(section, (f"{self.label}/{names[0]}", tables[names[0]]))
+            self.group(names[0], mismatches(tables[names[0]], known, place))
 
     def group(self, file: str, mistakes: Sequence[Mistake]) -> None:
         """Say each kind of mistake once, with all its rows."""
@@ -560,9 +378,6 @@ def form_mistakes(content: bytes, binary: bool = False) -> Iterator[Mistake]:
             yield Mistake(number, "spaces", "has spaces around a value")
         elif binary and NUMBER.fullmatch(cells[-1]) and float(cells[-1]) in (0, 1) and cells[-1] not in ("0", "1"):
             yield Mistake(number, "digit", f"{cells[-1]!r} must be written 0 or 1")
-
-
-# The clips of the evaluation set.
 
 
 def _list_clips(path: Path, challenge: Challenge, package: Package) -> dict[Section, frozenset[str]]:

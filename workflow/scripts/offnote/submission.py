@@ -24,7 +24,8 @@ from offnote.descriptions import MachineSet
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.meta import AFFILIATION_KEYS, AUTHOR_KEYS, meta_mistakes, package_of, render_meta
-from offnote.package_check import META, PDF, REPORT, ROOT, SYSTEMS, Finding, check_files
+from offnote.package_check import PDF, check_files
+from offnote.package_files import META, REPORT, ROOT, SYSTEMS, Finding
 from offnote.provenance import sha256_of
 
 CHECKSUMS = "SHA256SUMS"

@@ -1,4 +1,4 @@
-"""Words for numbers, in every table and message alike."""
+"""Words for numbers and names, in every table and message alike."""
 
 from __future__ import annotations
 
@@ -12,3 +12,14 @@ def counted(number: int, noun: str) -> str:
     ('1 clip', '0 clips')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def printable(name: str) -> str:
+    r"""Return a name that somebody else gave, so that it cannot act upon the screen that it is shown on.
+
+    Examples
+    --------
+    >>> print(printable("übung.wav"), printable("a\x1b[2J\nok"))
+    übung.wav a\x1b[2J\nok
+    """
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
