@@ -20,7 +20,7 @@ from tests.workflow.conftest import ROOT, Workflow
 CLIPS = int(os.environ.get("CLIPS", "31160"))
 MACHINES = 41
 
-MOST_MEBIBYTES = {"features": 900, "train": 900, "score": 900, "evaluate": 220, "snakemake": 500}
+MOST_MEBIBYTES = {"features": 900, "train": 900, "score": 900, "figures": 260, "evaluate": 220, "snakemake": 500}
 """Resident memory that a job of each stage, and Snakemake itself, may take. PyTorch alone takes some 300."""
 
 

@@ -187,6 +187,34 @@ def test_a_damaged_last_page_is_no_end(tmp_path: Path, subtype: str) -> None:
     assert len(audio.read(path, settings())) == 2 * RATE
 
 
+@pytest.mark.parametrize("rate", [15_999, 44_101, 999_983, 2**31 - 1])
+def test_a_rate_that_only_a_damaged_header_states_is_refused(tmp_path: Path, rate: int) -> None:
+    path = write(tmp_path / "a.wav", noise(1600))
+    content = bytearray(path.read_bytes())
+    content[24:28] = rate.to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(BrokenClipError, match=f"its sample rate is {rate} Hz, which is not resampled to 16000"):
+        audio.read(path, settings())
+
+
+@pytest.mark.parametrize("rate", [8000, 11_025, 12_345, 22_050, 44_100, 48_000, 192_000])
+def test_usual_rates_are_resampled(tmp_path: Path, rate: int) -> None:
+    soundfile.write(tmp_path / "a.wav", noise(rate), rate)
+    assert len(audio.read(tmp_path / "a.wav", settings())) == pytest.approx(RATE, abs=1)
+
+
+def test_there_is_no_room_made_for_samples_that_a_header_makes_up(tmp_path: Path) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(RATE), RATE)
+    content = bytearray(path.read_bytes())
+    # The last 36 bits of the eighteen bytes that follow the header of STREAMINFO: the number of samples.
+    content[21] |= 0x0F
+    content[22:26] = b"\xff\xff\xff\xf0"
+    path.write_bytes(content)
+    with pytest.raises(BrokenClipError, match=r"a\.flac: (cut short|damaged)"):
+        audio.read(path, settings())
+
+
 def test_a_format_that_hides_a_cut_is_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.mp3", noise(RATE), RATE)
     with pytest.raises(InputError, match=r"a\.mp3: a file of format MP3 may be cut short unnoticed; convert it"):

@@ -238,7 +238,7 @@ def test_one_recording_under_two_paths_is_refused(tmp_path: Path, second: str) -
     other = str(tmp_path / "a.wav") if second == "absolute" else second
     rows = ["path\tmachine_type\tmachine_id\tsplit", "a.wav\tfan\tid_00\ttrain", f"{other}\tfan\tid_00\ttest"]
     (tmp_path / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
-    with pytest.raises(InputError, match="are one recording; name it by one path everywhere"):
+    with pytest.raises(InputError, match="are one recording; keep one of these names for it"):
         load_clips(tmp_path / "sheet.tsv")
 
 
@@ -276,6 +276,19 @@ def test_a_recording_in_two_formats_is_refused(tmp_path: Path) -> None:
         find_recordings(tmp_path)
     with pytest.raises(InputError, match=r"a\.WAV and a\.flac are one recording"):
         choose_recordings(["a.flac", "a.WAV", "b.wav"])
+
+
+def test_one_recording_linked_twice_in_a_folder_is_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "fan/train/normal_id_00_00000000.wav", "fan/test/anomaly_id_00_00000001.wav")
+    (tmp_path / "fan/test/normal_id_00_00000002.wav").symlink_to("../train/normal_id_00_00000000.wav")
+    with pytest.raises(InputError, match=r"normal_id_00_00000002\.wav and .*00000000\.wav are one recording; keep one"):
+        load_clips(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["m" * 201, "S" + "0" * 24, "ab" * 20])
+def test_names_that_files_or_snakemake_could_not_bear_are_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="is too long, or ends in one piece again and again"):
+        load_clips(touch(tmp_path, *mimii(f"{name}/id_00", 2, 1)))
 
 
 def test_a_folder_of_other_formats_says_so(tmp_path: Path) -> None:

@@ -45,6 +45,26 @@ def test_neighbours_of_a_healthy_folder_are_faults(tmp_path: Path) -> None:
     }
 
 
+def test_neighbours_of_a_faulty_folder_alone_are_normal(tmp_path: Path) -> None:
+    root = touch(tmp_path / "m1", *(f"baseline/{n}.wav" for n in range(8)), *(f"worn belt/{n}.wav" for n in range(3)))
+    assert guessed(root) == {
+        ("m1", "id_00", "train", "normal"): 5,
+        ("m1", "id_00", "test", "normal"): 3,
+        ("m1", "id_00", "test", "anomaly"): 3,
+    }
+
+
+def test_validation_clips_are_training_clips(tmp_path: Path) -> None:
+    root = touch(tmp_path / "pump", "train/1.wav", "train/2.wav", "val/3.wav", "test/4.wav")
+    assert guessed(root) == {("pump", "id_00", "train", ""): 3, ("pump", "id_00", "test", ""): 1}
+
+
+@pytest.mark.parametrize("place", ["pump test rig", "test-bench 3", "TestStand"])
+def test_what_a_machine_is_tested_on_is_no_split(tmp_path: Path, place: str) -> None:
+    root = touch(tmp_path / "hall", *(f"{place}/day1/{n}.wav" for n in range(8)))
+    assert Counter(clip.split for clip in guess_clips(root)) == {"train": 6, "test": 2}
+
+
 def test_folders_of_a_neighbours_name_are_faults_elsewhere_and_others_are_not(tmp_path: Path) -> None:
     names = ["fan/healthy/1.wav", "fan/bearing/2.wav", "saw/bearing/3.wav", "pump/gut/4.wav", "pump/neu/5.wav"]
     assert guessed(touch(tmp_path, *names)) == {

@@ -29,6 +29,8 @@ for batch in plan.batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
             batch.one("logs/figures/{run}/{machine_type}/{machine_id}.log"),
         benchmark:
             batch.one("logs/figures/{run}/{machine_type}/{machine_id}.benchmark.jsonl")
+        group:
+            "figures"
         conda:
             ENVIRONMENT
         resources:

@@ -26,10 +26,10 @@ def asks(**resources):
 
 
 def amount_of(resource, template="{}"):
-    """Return a resource as a function of a job, filled into a template."""
+    """Return a resource as a function of a job, filled into a template; a number is asked for again with each attempt."""
 
     def amount(wildcards, input, attempt):
-        found = resource(wildcards, input, attempt) if callable(resource) else resource
+        found = resource(wildcards, input, attempt) if callable(resource) else attempt * resource
         text = template.format(found)
         return None if not found else int(text) if text.isdigit() else text
 

@@ -13,6 +13,8 @@ for batch in plan.demo_batches(SHARED.demo, SHARED.jobs.machines):
             batch.one("logs/synthesise/{machine_type}/{machine_id}.log"),
         benchmark:
             batch.one("logs/synthesise/{machine_type}/{machine_id}.benchmark.jsonl")
+        group:
+            "synthesise"
         conda:
             ENVIRONMENT
         resources:

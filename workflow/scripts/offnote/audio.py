@@ -6,6 +6,7 @@ is refused with a sentence that names it; none is ever filled up.
 
 from __future__ import annotations
 
+import math
 import re
 import zlib
 from collections.abc import Iterator
@@ -48,6 +49,10 @@ OGG_PAGE_BYTES = OGG_HEADER_BYTES + 255 + 255 * 255
 OGG_LAST_PAGE = 4
 """The flag of the page that ends a stream."""
 BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+
+# Values of torchaudio's resampling filter, about the product of both rates less what they have in common: 71,000 from
+# 44.1 to 16 kHz, and 700 million from 44,101 Hz, a rate that only a damaged header states.
+LARGEST_FILTER = 2**24
 
 # The filter of librosa's `kaiser_best`. From 44.1 to 16 kHz a tone at 9 kHz leaves an alias at -118 dB with it, and at
 # -17 dB with torchaudio's default.
@@ -125,12 +130,9 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
                 f"it is {file.frames / file.samplerate:.6g} s long, and {first / file.samplerate:.6g} to "
                 f"{last / file.samplerate:.6g} s of it were asked for; mend start and end of this clip",
             )
-        if file.samplerate != audio.sample_rate and audio.other_rates == "refuse":
-            raise BrokenClipError(
-                path,
-                f"its sample rate is {file.samplerate} Hz and audio.sample_rate {audio.sample_rate}; "
-                "set audio.other_rates: resample, or take the recording out",
-            )
+        _check_rate(path, file.samplerate, audio)
+        if last - first > BLOCK_SAMPLES:
+            _check_end(path, file, last)
         samples = np.empty(last - first, dtype=np.float32)
         filled = 0
         for block in _blocks(path, file, audio, first, last, max(1, BLOCK_SAMPLES // file.channels)):
@@ -148,6 +150,32 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
             "or leave such stretches of a long recording out with gate.level",
         )
     return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)
+
+
+def _check_rate(path: Path, rate: int, audio: config.Audio) -> None:
+    """Refuse a recording of a rate that is not wanted, or that has next to no common measure with the wanted one."""
+    if rate == audio.sample_rate:
+        return
+    if audio.other_rates == "refuse":
+        raise BrokenClipError(
+            path,
+            f"its sample rate is {rate} Hz and audio.sample_rate {audio.sample_rate}; "
+            "set audio.other_rates: resample, or take the recording out",
+        )
+    common = math.gcd(rate, audio.sample_rate)
+    if rate // common * (audio.sample_rate // common) > LARGEST_FILTER:
+        raise BrokenClipError(
+            path,
+            f"its sample rate is {rate} Hz, which is not resampled to {audio.sample_rate} Hz: the filter would be too "
+            "large; correct its header, or convert it to a usual rate",
+        )
+
+
+def _check_end(path: Path, file: soundfile.SoundFile, last: int) -> None:
+    """Look for the last sample, before there is room made for as many as a header speaks of."""
+    file.seek(last - 1)
+    if not len(file.read(1)):
+        raise BrokenClipError(path, f"cut short, it ends before sample {last} of {file.frames}; copy it anew")
 
 
 def slices(

@@ -45,7 +45,7 @@ from offnote.clips import Entry, Excluded
 from offnote.config import Audio, Features, Gate, Slice
 from offnote.errors import InputError
 from offnote.files import replacing
-from offnote.provenance import canonical_json, digest
+from offnote.provenance import canonical_json, differences, digest
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -493,23 +493,5 @@ def check_settings(cache: FeatureCache, expected: Mapping[str, Any], *, stated_o
     InputError
         They differ; the message names every key that does, with both values.
     """
-    found, wanted = _flat(cache.settings), _flat(expected)
-    keys = found.keys() & wanted.keys() if stated_only else found.keys() | wanted.keys()
-    other = [
-        f"{key} is {_shown(found, key)} there and {_shown(wanted, key)} here"
-        for key in sorted(keys)
-        if _shown(found, key) != _shown(wanted, key)
-    ]
-    if other:
+    if other := differences(cache.settings, expected, stated_only=stated_only):
         raise InputError(f"{cache.path}: made with other settings: {'; '.join(other)}. Set the same, or make it again")
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
-
-
-def _shown(settings: Mapping[str, Any], key: str) -> str:
-    return canonical_json(settings[key]) if key in settings else "missing"

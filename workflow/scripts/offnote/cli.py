@@ -112,6 +112,10 @@ def _sheet(options: argparse.Namespace) -> int:
     counts = Counter((clip.machine, clip.split, clip.label or "unlabelled") for clip in clips)
     for (machine, split, label), count in sorted(counts.items()):
         print(f"{'/'.join(machine):30} {split:12} {label:10} {count:6}")
+    machines = dict.fromkeys(str(clip.machine) for clip in clips)
+    if untrained := machines.keys() - {str(clip.machine) for clip in clips if clip.split == "train"}:
+        names = ", ".join(name for name in machines if name in untrained)
+        print(f"\nNo training clips, so no model: {names}. Set split to train for normal recordings")
     if others := find_unreadable(options.folder):
         print(
             f"\nLeft out, of formats that are not read here: {others[0]}"

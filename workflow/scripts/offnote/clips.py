@@ -24,6 +24,10 @@ DOMAINS = ("", "source", "target")
 LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 REQUIRED = ("path", "machine_type", "machine_id", "split")
 
+# Of a machine type or ID: file systems take names of 255 bytes, and temporary files are called by longer ones.
+LONGEST_NAME = 200
+# Snakemake takes a name that ends in twenty times the same for the work of a rule that never ends.
+REPEATING = re.compile(r"(.+?)\1{19}$")
 
 # What every program reads as a number; Python's float() takes 1_000 and digits of other scripts too.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -276,6 +280,11 @@ def check_name(where: str, name: str) -> None:
     InputError
         Says what a name may be made of.
     """
+    if len(name) > LONGEST_NAME or REPEATING.search(name):
+        raise InputError(
+            f"{where}: {name!r} is too long, or ends in one piece again and again; give it a name of up to "
+            f"{LONGEST_NAME} characters"
+        )
     if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
         raise InputError(
             f"{where}: {name!r} cannot be a folder's name here; use letters, digits, '_', '-' and '.', starting with a "

@@ -264,7 +264,8 @@ class Training(Section):
     )
     adam_epsilon: Annotated[float, Field(gt=0.0)] = Field(description="Adam's epsilon (Keras 1.0e-7, torch 1.0e-8).")
     validation: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        description="Share of each machine's training clips, whole ones, held out for validation loss and percentiles."
+        description="Share of each machine's training clips, whole ones, held out: the validation loss, percentiles "
+        "and `conformal` thresholds come from them."
     )
     schedule: Literal["published", "fast"] = Field(
         "published",
@@ -327,7 +328,9 @@ class Jobs(Section):
     """How the work is cut into jobs. Changes no result."""
 
     machines: Positive = Field(
-        1, description="Machines one job works through, one after the other. Changing it does finished jobs again."
+        1,
+        description="Machines one job works through, one after the other. Changing it does finished jobs again; so "
+        "does, for all machines of a job, a change of one of them or of the list of machines.",
     )
     checkpoint_seconds: Annotated[int, Field(ge=0)] = Field(
         60, description="Seconds of training after which the next epoch's end is kept on disk, to go on from if killed."

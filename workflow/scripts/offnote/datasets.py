@@ -109,7 +109,9 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
         The folder or sheet is missing, a file of the sheet is missing, or recordings do not fit the layout.
     """
     if path.is_dir():
-        return parse_paths(path, find_recordings(path), layout)
+        paths = find_recordings(path)
+        _check_one_name(path, path, paths)
+        return parse_paths(path, paths, layout)
     if path.suffix != ".tsv" or not path.is_file():
         if not path.exists():
             raise InputError(f"dataset.path: there is no {path}; mend the path, or mount its disk")
@@ -119,27 +121,27 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
     for name in sorted({clip.path for clip in clips}):
         if not os.path.isfile(os.path.join(path.parent, name)):  # noqa: PTH113, PTH118 - a hot loop
             raise InputError(f"{path}: there is no file {name}; paths are relative to the sheet's folder")
-    _check_one_name(path, clips)
+    _check_one_name(path, path.parent, [clip.path for clip in clips])
     return clips
 
 
-def _check_one_name(sheet: Path, clips: Sequence[Clip]) -> None:
+def _check_one_name(where: Path, root: Path, paths: Iterable[str]) -> None:
     """Refuse one recording under two paths, as by a link: it could be trained on under one and tested under the other.
 
     Raises
     ------
     InputError
-        Names both paths.
+        Names the folder or sheet, and both paths.
     """
     names: dict[str, str] = {}
     real = cache(os.path.realpath)
-    for name in dict.fromkeys(clip.path for clip in clips):
-        folder, file = os.path.split(os.path.join(sheet.parent, name))  # noqa: PTH118 - a hot loop
+    for name in dict.fromkeys(paths):
+        folder, file = os.path.split(os.path.join(root, name))  # noqa: PTH118 - a hot loop
         recording = os.path.join(real(folder), file)  # noqa: PTH118
         if os.path.islink(recording):  # noqa: PTH114
             recording = os.path.realpath(recording)
         if (other := names.setdefault(recording, name)) != name:
-            raise InputError(f"{sheet}: {other} and {name} are one recording; name it by one path everywhere")
+            raise InputError(f"{where}: {other} and {name} are one recording; keep one of these names for it")
 
 
 def parse_paths(root: Path, paths: Sequence[str], layout: str) -> list[Clip]:

@@ -279,6 +279,10 @@ def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
     log.info("%d clips of %d entries, %.1f s gated out", rates.total(), len(plans), sum(p.gated_seconds for p in plans))
     for rate, count in sorted(rates.items()):
         log.info("clips at %d Hz%s: %d", rate, "" if rate == sample_rate else f", resampled to {sample_rate} Hz", count)
+        if rate < sample_rate:
+            log.warning(
+                "above %d Hz they are empty; set audio.sample_rate: %d if all recordings are so", rate // 2, rate
+            )
     for number, count in sorted(channels.items()):
         log.info("clips from %d-channel recordings: %d", number, count)
 

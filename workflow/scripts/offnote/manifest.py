@@ -11,8 +11,9 @@ import yaml
 
 from offnote import __version__, cache
 from offnote.config import ROOT, Settings
+from offnote.errors import InputError
 from offnote.files import replacing
-from offnote.provenance import derive_seed, git_commit, sha256_of, versions
+from offnote.provenance import derive_seed, differences, git_commit, sha256_of, versions
 
 
 def write_manifest(
@@ -47,7 +48,13 @@ def write_manifest(
         The folder that the manifest's paths are relative to; files elsewhere keep theirs.
     config, manifest
         What to write: YAML and JSON.
+
+    Raises
+    ------
+    InputError
+        A model was trained with other settings, or scores are of another model.
     """
+    _check_models(settings, models, scores)
     stated = settings.model_dump()
     with replacing(config) as temporary:
         temporary.write_text(yaml.safe_dump(stated, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -64,6 +71,23 @@ def write_manifest(
     }
     with replacing(manifest) as temporary:
         temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _check_models(settings: Settings, models: Sequence[Path], scores: Sequence[Path]) -> None:
+    """Make sure that models and scores are those of the settings: Snakemake knows it by its records alone."""
+    wanted = settings.model_dump(mode="json", include={"window", "model", "training", "seed"})
+    del wanted["training"]["trials"]
+    again = "Snakemake's records of it are lost; run the same again with --forceall"
+    weights = set()
+    for path in models:
+        if path.name == "model.json":
+            model = _read(path)
+            weights.add(model["weights_sha256"])
+            if other := differences({key: model[key] for key in wanted}, wanted):
+                raise InputError(f"{path}: trained with other settings: {'; '.join(other)}. {again}")
+    for path in scores:
+        if path.suffix == ".json" and _read(path)["model"] not in weights:
+            raise InputError(f"{path}: the scores of another model than any of this run. {again}")
 
 
 def _name(path: Path, root: Path) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -142,3 +142,32 @@ def _plain(tree: ast.Module) -> str:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
             node.body = node.body[1:] or [ast.Pass()]
     return ast.unparse(tree)
+
+
+def differences(there: Mapping[str, Any], here: Mapping[str, Any], *, stated_only: bool = False) -> list[str]:
+    """Say in which keys two nested settings differ.
+
+    Parameters
+    ----------
+    there, here
+        The settings, as JSON values.
+    stated_only
+        Compare only keys that both state.
+
+    Examples
+    --------
+    >>> differences({"audio": {"channel": 0}}, {"audio": {"channel": "mean"}, "seed": 1})
+    ['audio.channel is 0 there and "mean" here', 'seed is missing there and 1 here']
+    """
+    one, other = _flat(there), _flat(here)
+    keys = one.keys() & other.keys() if stated_only else one.keys() | other.keys()
+    pairs = [(key, one.get(key, "missing"), other.get(key, "missing")) for key in sorted(keys)]
+    return [f"{key} is {found} there and {wanted} here" for key, found, wanted in pairs if found != wanted]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Return the values by their whole names, as JSON."""
+    flat: dict[str, str] = {}
+    for key, value in settings.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: canonical_json(value)}
+    return flat

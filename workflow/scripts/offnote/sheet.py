@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,11 +32,13 @@ LABEL_WORDS = (
     | {f"{word}{suffix}": "normal" for word in ANOMALY_WORDS for suffix in ("less", "free")}
     | PLAIN_WORDS
 )
-SPLIT_WORDS = {"train": "train", "training": "train", "test": "test", "testing": "test"} | {
-    "eval": "test",
-    "evaluation": "test",
-    "supplemental": "supplemental",
-}
+SPLIT_WORDS = (
+    dict.fromkeys(("train", "training", "val", "valid", "validation"), "train")
+    | dict.fromkeys(("test", "testing", "eval", "evaluation"), "test")
+    | {"supplemental": "supplemental"}
+)
+# After "test", words for what a machine is tested on.
+RIG_WORDS = frozenset({"bed", "bench", "cell", "rig", "rigs", "setup", "stand"})
 NEGATIONS = frozenset({"not", "no", "non", "without", "un"})
 # Beside these words, "new" still means new recordings, and not a new machine.
 RECORDING_WORDS = frozenset(
@@ -96,9 +98,9 @@ def guess_clips(folder: Path) -> list[Clip]:
     """Guess machine, split and label of each recording below `folder` from its path.
 
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
-    neighbours are not, as *healthy* beside *bearing*, the neighbours are taken for faults, and so are folders of their
-    names elsewhere. Words such as *train* and *test* tell the split. The last other folders name the machine type and
-    ID. What names do not tell:
+    neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
+    *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. Words such as *train* and
+    *test* tell the split. The last other folders name the machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
@@ -107,19 +109,19 @@ def guess_clips(folder: Path) -> list[Clip]:
     """
     paths = find_recordings(folder)
     level = _label_level(paths)
-    faults = set() if level is None else _beside_labels(paths, level)
-    guesses = [_guess(path, level, faults, folder.absolute().name) for path in paths]
+    beside = {} if level is None else _beside_labels(paths, level)
+    guesses = [_guess(path, level, beside, folder.absolute().name) for path in paths]
     machines: dict[tuple[str, str], list[_Guess]] = {}
     for guess in guesses:
         machines.setdefault((guess.machine_type, guess.machine_id), []).append(guess)
     return [clip for members in machines.values() for clip in _split(members)]
 
 
-def _guess(path: str, level: int | None, faults: Container[str], name: str) -> _Guess:
+def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str) -> _Guess:
     *folders, file = path.split("/")
     label, split = _label(path), _first(map(_split_told, path.split("/")))
-    if not label and level is not None and level < len(folders) and folders[level] in faults and not split:
-        label = "anomaly"
+    if not label and level is not None and level < len(folders) and not split:
+        label = beside.get(folders[level], "")
     telling = [folder for place, folder in enumerate(folders) if place != level and not _tells(folder)]
     found = ID.search(file)
     machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
@@ -132,12 +134,20 @@ def _label_level(paths: Iterable[str]) -> int | None:
     return max(set(depths), key=depths.count) if depths else None
 
 
-def _beside_labels(paths: Iterable[str], level: int) -> set[str]:
-    """Return the names of the folders at a depth that have a neighbour there whose name tells a label."""
-    folders = [path.split("/")[:-1] for path in paths]
-    deep = [each for each in folders if len(each) > level]
-    told = {tuple(each[:level]) for each in deep if _label(each[level])}
-    return {each[level] for each in deep if tuple(each[:level]) in told}
+def _beside_labels(paths: Iterable[str], level: int) -> dict[str, str]:
+    """Return what the folders at a depth are that have a neighbour there whose name tells a label: its opposite."""
+    folders = {tuple(path.split("/")[:-1]) for path in paths}
+    neighbours: dict[tuple[str, ...], set[str]] = {}
+    for folder in folders:
+        if len(folder) > level:
+            neighbours.setdefault(folder[:level], set()).add(folder[level])
+    beside: dict[str, str] = {}
+    for names in neighbours.values():
+        told = {label for label in map(_label, names) if label}
+        for name in names if told else ():
+            label = "anomaly" if "normal" in told else "normal"
+            beside[name] = "anomaly" if beside.get(name) == "anomaly" else label
+    return beside
 
 
 def _label(path: str) -> str:
@@ -163,7 +173,12 @@ def _split_told(name: str) -> str:
     """Return the split that a folder's or file's name tells: "new" only by itself, as a machine may be called so."""
     words = [word for word in _words(name) if not word.isdigit()]
     is_new = "new" in words and not set(words) - RECORDING_WORDS - {"new"}
-    return _first(SPLIT_WORDS.get(word) for word in words) or ("test" if is_new else "")
+    told = (
+        SPLIT_WORDS.get(word)
+        for word, after in zip(words, [*words[1:], ""], strict=True)
+        if not (word in ("test", "testing") and after in RIG_WORDS)
+    )
+    return _first(told) or ("test" if is_new else "")
 
 
 def _words(text: str) -> list[str]:
