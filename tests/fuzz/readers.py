@@ -19,9 +19,9 @@ from offnote.retrieve import unpack
 from offnote.submission import write_submission
 from offnote.training import State, start
 
+from tests.score_folders import make_unlabelled
 from tests.small import CPU, SIZE, fit_small, generator, noise, small_model, small_training
-from tests.unit.test_challenge import make_unlabelled
-from tests.unit.test_submission import TEAM, system
+from tests.submissions import TEAM, system
 
 
 @dataclass(frozen=True)
