@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from benchmarks.clips import noise, synthesised
+from benchmarks.clips import Recordings, noise, synthesised
 from benchmarks.measurement import Goal, Row, in_turn
 from benchmarks.processes import Bench
 
@@ -39,7 +39,7 @@ def whole_job(bench: Bench) -> list[Row]:
 
 def features(bench: Bench) -> list[Row]:
     """Make features once started, against the opponent's, and against the floor."""
-    recordings = synthesised(bench.clips, 1, *((600, 400) if bench.full else (150, 50)))
+    recordings = _one_machine(bench)
     threads = ["--threads", str(bench.cores)]
     ours, theirs, floor, single = in_turn(
         bench.repetitions,
@@ -59,7 +59,7 @@ def features(bench: Bench) -> list[Row]:
 
 def scoring(bench: Bench) -> list[Row]:
     """Score once started, from features that are there."""
-    recordings = synthesised(bench.clips, 1, *((600, 400) if bench.full else (150, 50)))
+    recordings = _one_machine(bench)
     ours, theirs = in_turn(
         bench.repetitions,
         lambda: _milliseconds_a_clip(bench.offnote("scoring", recordings)),
@@ -71,7 +71,7 @@ def scoring(bench: Bench) -> list[Row]:
 def memory(bench: Bench) -> list[Row]:
     """Take the peak of resident memory in training less that after the imports, both sides."""
     train, epochs = (600, 3) if bench.full else (150, 2)
-    recordings = synthesised(bench.clips, 1, train, 400 if bench.full else 50)
+    recordings = _one_machine(bench)
     ours, theirs = in_turn(
         bench.repetitions,
         lambda: bench.offnote("training", recordings, "--epochs", str(epochs))["bytes"] / MIB,
@@ -83,7 +83,7 @@ def memory(bench: Bench) -> list[Row]:
 
 def steps(bench: Bench) -> list[Row]:
     """Take steps of training as offnote does and as a plain loop does, one thread each."""
-    recordings = synthesised(bench.clips, 1, *((600, 400) if bench.full else (150, 50)))
+    recordings = _one_machine(bench)
 
     def of(preset: str) -> Row:
         options = ["--preset", preset, "--epochs", "3"]
@@ -151,6 +151,11 @@ COMPARISONS: dict[str, Callable[[Bench], Sequence[Row]]] = {
     "workflow": many_machines,
     "two_jobs": two_jobs,
 }
+
+
+def _one_machine(bench: Bench) -> Recordings:
+    train, test = (600, 400) if bench.full else (150, 50)
+    return synthesised(bench.clips, 1, train, test)
 
 
 def _milliseconds_a_step(measured: dict[str, float]) -> float:

@@ -7,17 +7,16 @@ clips and machines. Times are those of one run each.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from matplotlib.figure import Figure
 from offnote.config import ROOT
 from offnote.errors import InputError
-from offnote.files import replacing
+from offnote.files import replacing, write_csv
 
 from benchmarks.clips import noise
 from benchmarks.processes import Bench, limited_to
@@ -94,6 +93,15 @@ def draw(points: Sequence[Point], fixed_machines: int, fixed_clips: int, path: P
         figure.savefig(temporary, format="svg", metadata={"Date": None})
 
 
+def measured_sizes(bench: Bench, sizes: Iterable[tuple[int, int]]) -> list[Point]:
+    """Run the workflow on a set of each size, so many machines and so many clips, and say which one is in turn."""
+    points = []
+    for machines, clips in dict.fromkeys(sizes):
+        print(f"measuring {clips:,} clips of {machines} machines …", file=sys.stderr, flush=True)
+        points.append(measured(bench, machines, clips))
+    return points
+
+
 def main() -> None:
     """Measure, and write ``results/benchmarks/growth.csv``, ``growth.md`` and ``growth.svg``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
@@ -104,20 +112,14 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2, help="cores to use (default: 2)")
     parser.add_argument("--folder", type=Path, default=ROOT / "results" / "benchmarks", help="where it all goes")
     options = parser.parse_args()
-    bench = Bench(options.folder.resolve(), options.cores, repetitions=1, full=False)
     sizes = [(machines, options.fixed_clips) for machines in options.machines]
     sizes += [(options.fixed_machines, clips) for clips in options.clips]
-    points: list[Point] = []
     try:
         limited_to(options.cores)
-        for machines, clips in dict.fromkeys(sizes):
-            print(f"measuring {clips:,} clips of {machines} machines …", file=sys.stderr, flush=True)
-            points.append(measured(bench, machines, clips))
+        points = measured_sizes(Bench(options.folder.resolve(), options.cores, repetitions=1, full=False), sizes)
     except InputError as error:
         sys.exit(f"benchmarks: {error}")
-    with replacing(options.folder / "growth.csv") as path, path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([Point._fields, *points])
+    write_csv(options.folder / "growth.csv", Point._fields, (point._asdict() for point in points))
     with replacing(options.folder / "growth.md") as path:
         path.write_text(as_markdown(points) + "\n", encoding="utf-8")
     draw(points, options.fixed_machines, options.fixed_clips, options.folder / "growth.svg")

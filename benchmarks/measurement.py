@@ -71,7 +71,8 @@ class Row:
     Attributes
     ----------
     name : str
-        As ``--only`` takes it.
+        Of the row, for programs: one of those that ``--only`` takes, or, of a row that is measured along with such a
+        one, ``fast`` (with ``job``) or ``floor`` (with ``features``).
     what : str
         What was measured, for a reader.
     unit : str

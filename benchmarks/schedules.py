@@ -126,8 +126,24 @@ def compare(folder: Path, preset: str) -> list[list[str]]:
     return rows
 
 
+def measured(bench: Bench, preset: str, train: int, trials: int, seed: int) -> list[list[str]]:
+    """Train with both schedules through the real Snakefile, write the configuration, and return the preset's rows."""
+    settings = configuration(preset, train, trials, seed)
+    folder = bench.folder / "work" / f"schedule_{preset}_{train}_{trials}_{seed}"
+    folder.mkdir(parents=True, exist_ok=True)
+    bench.snakemake(folder, settings)
+    write(bench.folder / f"schedule_{preset}.yaml", yaml.safe_dump(settings))
+    return compare(folder, preset)
+
+
+def write(path: Path, text: str) -> None:
+    """Write a file whole."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def main() -> None:
-    """Train with both schedules through the real Snakefile, and write ``schedule.md`` and the configurations."""
+    """Measure preset by preset, and write ``schedule.md`` anew after each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.schedules", description="What the fast schedule costs.")
     parser.add_argument("--presets", nargs="+", default=["mimii"], help="recipes to compare on (default: mimii)")
     parser.add_argument("--train", type=int, default=100, help="training clips of a machine (default: 100)")
@@ -136,27 +152,15 @@ def main() -> None:
     parser.add_argument("--cores", type=int, default=2, help="cores to use (default: 2)")
     parser.add_argument("--folder", type=Path, default=ROOT / "results" / "benchmarks", help="where it all goes")
     options = parser.parse_args()
-    about = (
-        f"`{' '.join(['python -m benchmarks.schedules', *sys.argv[1:]])}`: {options.train} training clips a machine, "
-    )
-    about += f"100 + 100 test clips, {options.trials} trials."
+    command = " ".join(["python -m benchmarks.schedules", *sys.argv[1:]])
+    about = f"`{command}`: {options.train} training clips a machine, 100 + 100 test clips, {options.trials} trials."
     rows: list[list[str]] = []
     try:
         limited_to(options.cores)
         bench = Bench(options.folder.resolve(), options.cores, repetitions=1, full=False)
         for preset in options.presets:
-            settings = configuration(preset, options.train, options.trials, options.seed)
-            name = f"schedule_{preset}_{options.train}_{options.trials}_{options.seed}"
-            folder = bench.folder / "work" / name
-            folder.mkdir(parents=True, exist_ok=True)
-            bench.snakemake(folder, settings)
-            rows += compare(folder, preset)
-            for file, text in (
-                ("schedule.md", f"{about}\n\n{as_markdown(rows)}"),
-                (f"schedule_{preset}.yaml", yaml.safe_dump(settings)),
-            ):
-                with replacing(options.folder / file) as temporary:
-                    temporary.write_text(text, encoding="utf-8")
+            rows += measured(bench, preset, options.train, options.trials, options.seed)
+            write(options.folder / "schedule.md", f"{about}\n\n{as_markdown(rows)}")
     except InputError as error:
         sys.exit(f"benchmarks: {error}")
     print(as_markdown(rows))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,7 +23,7 @@ from offnote.config import Training
 from offnote.detectors import fit_scope
 from offnote.device import set_threads
 from offnote.evaluation import MachineScores, evaluate
-from offnote.features import extract, mel_bank
+from offnote.features import CPU_FRAMES, extract, mel_bank
 from offnote.models import Autoencoder
 from offnote.plan import Run, plan
 from offnote.report import draw_machine
@@ -31,10 +32,6 @@ from offnote.training import WindowSource, fit, start
 from torch.utils.data import DataLoader, TensorDataset
 
 HOST: dict[str, Any] = {"device": "cpu", "require_gpu": False}
-
-
-BLOCK = 128
-"""Frames that the floor works on at once."""
 
 
 def planned(sheet: Path, **settings: Any) -> Run:
@@ -99,8 +96,8 @@ def features(sheet: Path, threads: int, folder: Path) -> dict[str, float]:
 def floor(sheet: Path, threads: int, precision: torch.dtype) -> dict[str, float]:
     """Time what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
-    Nothing is padded, checked, logged or written, and there is no logarithm. Work is in blocks that stay in the
-    processor's cache, a clip to a thread, as in :mod:`offnote.features`.
+    Nothing is padded, checked, logged or written, and there is no logarithm. Work is in blocks of
+    :data:`offnote.features.CPU_FRAMES`, which stay in the processor's cache, a clip to a thread, as there.
     """
     torch.set_num_threads(1)
     run = planned(sheet)
@@ -112,7 +109,7 @@ def floor(sheet: Path, threads: int, precision: torch.dtype) -> dict[str, float]
     @torch.inference_mode()
     def transformed(path: str) -> None:
         samples = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
-        for block in torch.split(samples.unfold(0, settings.n_fft, settings.hop_length), BLOCK):
+        for block in torch.split(samples.unfold(0, settings.n_fft, settings.hop_length), CPU_FRAMES):
             spectrum = torch.fft.rfft(block * window)
             _ = (spectrum.real.square().add_(spectrum.imag.square())).float() @ bank
 
@@ -236,35 +233,30 @@ def resident(what: str) -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith(f"{what}:"))
 
 
+STAGES: dict[str, Callable[[argparse.Namespace, Path], dict[str, float]]] = {
+    "features": lambda given, folder: features(given.sheet, given.threads, folder),
+    "floor": lambda given, _: floor(given.sheet, given.threads, torch.float64),
+    "floor_in_single": lambda given, _: floor(given.sheet, given.threads, torch.float32),
+    "scoring": lambda given, folder: scoring(given.sheet, folder),
+    "training": lambda given, folder: training(given.sheet, given.epochs, folder),
+    "steps": lambda given, folder: steps(given.sheet, given.preset, given.epochs, plain=False, folder=folder),
+    "plain_steps": lambda given, folder: steps(given.sheet, given.preset, given.epochs, plain=True, folder=folder),
+    "bare": lambda given, folder: bare(given.sheet, given.epochs, folder),
+}
+"""What can be measured: from the command line, and a folder to write to."""
+
+
 def main() -> None:
     """Do what the command line asks for, and print what was measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "what",
-        choices=[*("features", "floor", "floor_in_single", "scoring", "training"), "steps", "plain_steps", "bare"],
-    )
+    parser.add_argument("what", choices=STAGES)
     parser.add_argument("sheet", type=Path)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--preset", default="mimii")
     options = parser.parse_args()
     with TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        if options.what == "features":
-            measured = features(options.sheet, options.threads, folder)
-        elif options.what == "floor":
-            measured = floor(options.sheet, options.threads, torch.float64)
-        elif options.what == "floor_in_single":
-            measured = floor(options.sheet, options.threads, torch.float32)
-        elif options.what == "scoring":
-            measured = scoring(options.sheet, folder)
-        elif options.what == "training":
-            measured = training(options.sheet, options.epochs, folder)
-        elif options.what in {"steps", "plain_steps"}:
-            plain = options.what == "plain_steps"
-            measured = steps(options.sheet, options.preset, options.epochs, plain, folder)
-        else:
-            measured = bare(options.sheet, options.epochs, folder)
+        measured = STAGES[options.what](options, Path(temporary))
     print(json.dumps(measured))
 
 

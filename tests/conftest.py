@@ -11,12 +11,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from offnote.config import ROOT
+
+from tests.profiles import copy_that_tells
 
 # How long an example takes says more about what else runs on the machine.
 hypothesis.settings.register_profile("offnote", deadline=None)
 hypothesis.settings.load_profile("offnote")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,9 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the folder of real recordings is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a copy of the workflow that tells what jobs ask for."""
+    return copy_that_tells(tmp_path_factory.mktemp("code"))

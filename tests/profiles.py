@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
-from tests.workflow.conftest import ROOT
+from tests.workflow.runs import copy_code
 
 SMALL = {
     "run": "small",
@@ -24,9 +23,8 @@ TELLS = "\nfor each in workflow.rules:\n    each.message = None\n"
 
 def copy_that_tells(folder: Path) -> Path:
     """Copy the workflow to a folder, so that it tells what jobs ask for."""
-    for name in ("workflow", "config", "envs", "profiles"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text(encoding="utf-8") + TELLS, encoding="utf-8")
+    with (copy_code(folder) / "Snakefile").open("a", encoding="utf-8") as file:
+        file.write(TELLS)
     return folder
 
 
@@ -42,3 +40,13 @@ def dry_run(code: Path, folder: Path, profile: Path, *options: str) -> subproces
 def asked_by(screen: str) -> dict[str, str]:
     """Read what jobs ask for, by their rules."""
     return dict(re.findall(r"^rule (\w+):.*?\n    resources: (.*?)\n", screen, re.M | re.S))
+
+
+def assert_misspelt_is_refused(code: Path, folder: Path, engine: str) -> None:
+    """Expect a refusal of the engine's profile with a setting that is none: else to accept it would say little."""
+    text = (code / "profiles" / engine / "profile.yaml").read_text(encoding="utf-8")
+    (folder / "profile").mkdir()
+    (folder / "profile/profile.yaml").write_text(f"{text}\n{engine}-setting-that-is-none: 1\n", encoding="utf-8")
+    done = dry_run(code, folder, folder / "profile")
+    assert done.returncode != 0
+    assert f"{engine}-setting-that-is-none" in done.stderr

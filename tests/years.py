@@ -10,6 +10,8 @@ from offnote.descriptions import years
 WHOLE = [year for year in years() if load_challenge(year).machines.get("evaluation")]
 """The years whose evaluation set is known: not yet a young one."""
 
+YEARS = range(2020, 2027)
+
 TEAM: dict[str, Any] = {
     "lastname": "Lastname",
     "institute": "Institute",

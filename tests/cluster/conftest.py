@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.runs import LONG
 from tests.cluster.slurm import Slurm, why_not
-from tests.workflow.conftest import Workflow
+from tests.workflow.runs import Workflow
 
 
 @pytest.fixture(scope="session")

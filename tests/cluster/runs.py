@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from offnote.config import ROOT
 
 from tests.cluster.slurm import Slurm
-from tests.workflow.conftest import ROOT, Workflow
+from tests.workflow.runs import Workflow
 
 SMALL: dict[str, Any] = {
     "run": "small",

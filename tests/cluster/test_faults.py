@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.cluster.runs import BY_SUBMISSIONS, LONG, results, start
 from tests.cluster.slurm import Job, Slurm, processes_of, wait
-from tests.workflow.conftest import Workflow
+from tests.workflow.runs import Workflow
 
 # Every third submission fails, as where a controller has too much to do.
 FLAKY_SBATCH = """\

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from offnote.config import ROOT
 
 from tests.cluster.runs import RESULTS, SMALL
-from tests.profiles import asked_by, copy_that_tells, dry_run
-from tests.workflow.conftest import ROOT, Workflow
+from tests.profiles import asked_by, assert_misspelt_is_refused, dry_run
+from tests.workflow.runs import Workflow
 
 # What a training on a GPU asks for, and a job that needs none, in the words of each engine.
 WORDS = {
@@ -21,11 +22,6 @@ WORDS = {
     "htcondor": ("request_gpus=1", "request_gpus"),
     "slurm": ("gpu=1", "gpu"),
 }
-
-
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_that_tells(tmp_path_factory.mktemp("code"))
 
 
 @pytest.mark.parametrize("engine", WORDS)
@@ -52,13 +48,7 @@ def test_where_no_gpu_is_to_be_used_none_is_asked_for(code: Path, tmp_path: Path
 
 @pytest.mark.parametrize("engine", WORDS)
 def test_a_misspelt_setting_of_a_profile_is_refused(code: Path, tmp_path: Path, engine: str) -> None:
-    """Without this, Snakemake's acceptance of the others would say little."""
-    text = (code / "profiles" / engine / "profile.yaml").read_text(encoding="utf-8")
-    (tmp_path / "profile").mkdir()
-    (tmp_path / "profile/profile.yaml").write_text(f"{text}\n{engine}-setting-that-is-none: 1\n", encoding="utf-8")
-    done = dry_run(code, tmp_path, tmp_path / "profile")
-    assert done.returncode != 0
-    assert f"{engine}-setting-that-is-none" in done.stderr
+    assert_misspelt_is_refused(code, tmp_path, engine)
 
 
 QSUB = """#!/bin/bash

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.cluster.runs import BY_SUBMISSIONS, LONG, SMALL, results, submit_allocation
 from tests.cluster.slurm import Slurm, wait
-from tests.workflow.conftest import Workflow
+from tests.workflow.runs import Workflow
 
 
 def test_slurm_gives_gpus_few_submissions_and_the_bytes_of_a_local_run(slurm: Slurm, tmp_path: Path) -> None:

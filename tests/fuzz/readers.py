@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-import torch
 from offnote import audio, cache, checkpoints, clips, config, detectors, scores
 from offnote.challenge import load_challenge, read_folder
 from offnote.models import Autoencoder
@@ -19,9 +18,9 @@ from offnote.retrieve import unpack
 from offnote.submission import write_submission
 from offnote.training import State, start
 
-from tests.small import small_model
-from tests.unit.test_challenge import make_unlabelled
-from tests.unit.test_submission import TEAM, system
+from tests.score_folders import make_unlabelled
+from tests.small import CPU, SIZE, fit_small, generator, noise, small_model, small_training
+from tests.submissions import TEAM, system
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ submission: {year: 2024, lastname: A, authors: [{lastname: A, email: a@b.c}], de
 runs:
   other: {seed: 4, training: {trials: 3}}
 """
-TRAINING = config.Training(epochs=1, batch_size=4, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2)
-MELS, FRAMES = 4, 3
+TRAINING = small_training(epochs=1, batch_size=4)
+MELS = 4
 
 
 def make_sounds(folder: Path) -> None:
@@ -83,12 +82,9 @@ def read_sounds(folder: Path) -> None:
 
 
 def cached(folder: Path) -> Path:
-    generator = np.random.default_rng(0)
     made = [
-        cache.CachedClip(
-            clips.Entry(f"{number}.wav", "train"), "0" * 64, 512, generator.normal(size=(9, MELS)).astype(np.float32)
-        )
-        for number in range(8)
+        cache.CachedClip(clips.Entry(f"{number}.wav", "train"), "0" * 64, 512, frames)
+        for number, frames in enumerate(noise([9] * 8, MELS))
     ]
     broken = clips.Excluded(clips.Entry("broken.wav", "test"), "cut short")
     path = folder / "id_00.h5"
@@ -105,21 +101,18 @@ def read_cache(folder: Path) -> None:
 
 def make_model(folder: Path) -> None:
     path = cached(folder)
-    detectors.fit_scope(
-        [path], folder, window=config.Window(frames=FRAMES), model=small_model(), training=TRAINING, seed=0, trial=0,
-        scope="fan/id_00", device="cpu", require_gpu=False,
-    )  # fmt: skip
+    fit_small([path], folder, training=TRAINING)
     path.unlink()
     (folder / "loss.csv").unlink()
 
 
 def read_model(folder: Path) -> None:
-    detectors.load_detector(folder, torch.device("cpu")).score(np.zeros((9, MELS), np.float32), [0.5])
+    detectors.load_detector(folder, CPU).score(np.zeros((9, MELS), np.float32), [0.5])
 
 
 def started() -> State:
-    generator = torch.Generator().manual_seed(0)
-    return start(Autoencoder(FRAMES * MELS, small_model(), generator), TRAINING, generator)
+    random = generator()
+    return start(Autoencoder(SIZE * MELS, small_model(), random), TRAINING, random)
 
 
 def make_checkpoint(folder: Path) -> None:

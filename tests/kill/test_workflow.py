@@ -6,7 +6,6 @@ import json
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +15,8 @@ import numpy as np
 import psutil
 import pytest
 import soundfile
-import yaml
 
-from ..workflow.conftest import ROOT, TINY_DEMO, Workflow
+from tests.workflow.runs import TINY_DEMO, Workflow
 
 CONFIG: dict[str, Any] = TINY_DEMO | {
     "dataset": {"machines": ["rotor/*"]},
@@ -42,10 +40,7 @@ def started(tmp_path: Path) -> subprocess.Popen[bytes]:
 
 def start_in(folder: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
     """Start Snakemake in a folder, and return its process."""
-    overlay = folder / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--directory", str(folder), "--configfile", str(overlay)]
+    command = Workflow(folder).command(config)
     with (folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen)
 

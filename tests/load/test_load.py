@@ -13,9 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-import yaml
 
-from tests.workflow.conftest import ROOT, Workflow
+from tests.workflow.runs import Workflow
 
 CLIPS = int(os.environ.get("CLIPS", "31160"))
 MACHINES = 41
@@ -39,10 +38,7 @@ def settings() -> dict[str, Any]:
 
 def run(folder: Path) -> tuple[str, float, float]:
     """Run the Snakefile; return what it printed, its seconds, and the most MiB that Snakemake itself took."""
-    overlay = folder / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(settings()), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "2"]
-    command += ["--directory", str(folder), "--configfile", str(overlay)]
+    command = Workflow(folder).command(settings())
     peak, started = 0, time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

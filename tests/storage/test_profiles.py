@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.profiles import asked_by, copy_that_tells, dry_run
-from tests.storage.conftest import BUCKET, Storage
+from tests.profiles import asked_by, assert_misspelt_is_refused, dry_run
+from tests.storage.s3 import BUCKET, Storage
 
 # What a training on a GPU asks for, and what a job that needs none, in the words of each engine.
 WORDS = {
@@ -15,11 +15,6 @@ WORDS = {
     "aws-batch": (["_gpus=1"], "_gpus"),
     "google-batch": (["nvidia_gpu=1", "googlebatch_cpu_milli=1000"], "nvidia_gpu"),
 }
-
-
-@pytest.fixture(scope="module")
-def code(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return copy_that_tells(tmp_path_factory.mktemp("code"))
 
 
 @pytest.mark.parametrize("engine", WORDS)
@@ -40,9 +35,4 @@ def test_jobs_ask_for_gpus_in_the_words_of_the_engine(
 
 @pytest.mark.parametrize("engine", WORDS)
 def test_a_misspelt_setting_of_a_profile_is_refused(code: Path, tmp_path: Path, engine: str) -> None:
-    text = (code / "profiles" / engine / "profile.yaml").read_text(encoding="utf-8")
-    (tmp_path / "profile").mkdir()
-    (tmp_path / "profile/profile.yaml").write_text(f"{text}\n{engine}-setting-that-is-none: 1\n", encoding="utf-8")
-    done = dry_run(code, tmp_path, tmp_path / "profile")
-    assert done.returncode != 0
-    assert f"{engine}-setting-that-is-none" in done.stderr
+    assert_misspelt_is_refused(code, tmp_path, engine)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -13,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.storage.conftest import BUCKET, DEMO, RECORDINGS, Storage, computers, from_folder, outcome, to_storage
-from tests.workflow.conftest import ROOT, Workflow
+from tests.storage.s3 import BUCKET, DEMO, RECORDINGS, Storage, computers, from_folder, outcome, to_storage
+from tests.workflow.runs import Workflow, copy_code
 
 STORED = f"s3://{BUCKET}/plant"
 
@@ -51,11 +50,7 @@ def test_recordings_are_read_from_there_and_a_replaced_one_is_noticed(
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a copy of the code: what is sent to other computers must lie below the folder that Snakemake runs in."""
-    folder = tmp_path_factory.mktemp("checkout")
-    for name in ("workflow", "config", "envs", "profiles"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    shutil.copy(ROOT / "Snakefile", folder)
-    return folder
+    return copy_code(tmp_path_factory.mktemp("checkout"))
 
 
 def test_jobs_on_computers_that_share_no_disk(storage: Storage, here: Workflow, checkout: Path, tmp_path: Path) -> None:
@@ -70,9 +65,7 @@ def test_jobs_on_computers_that_share_no_disk(storage: Storage, here: Workflow, 
 
 
 def start(workflow: Workflow, *options: str) -> subprocess.Popen[bytes]:
-    (workflow.folder / "overlay.yaml").write_text(yaml.safe_dump(from_folder(STORED)), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1"]
-    command += ["--configfile", "overlay.yaml", *options]
+    command = workflow.command(from_folder(STORED), *options, cores=1)
     with (workflow.folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen, cwd=workflow.folder, start_new_session=True)
 

@@ -24,11 +24,11 @@ from offnote.clips import Entry
 from torch import Tensor
 
 from tests.accelerator import pretend_accelerator
-from tests.small import small_model
+from tests.small import Killed, fit_small, small_model, small_training
 
 RATE = 16000
 FEATURES = config.Features(**config.load_preset("mimii")["features"] | {"n_mels": 32, "padding": "zeros"})
-TRAINING = config.Training(epochs=2, batch_size=32, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.25)
+TRAINING = small_training(batch_size=32, validation=0.25)
 STREAMED = 0.02
 """MiB of features on the device: less than the clips here have."""
 
@@ -96,17 +96,13 @@ def extract(recordings: tuple[Path, list[Entry]], output: Path, device: str) -> 
 def fit(
     made: Path, directory: Path, device: str, batch_norm: bool = True, memory: float = 4096, kept: Path | None = None
 ) -> Path:
-    detectors.fit_scope(
+    fit_small(
         [made],
         directory,
         window=config.Window(frames=5),
         model=small_model(hidden=[16, 4, 16], batch_norm=batch_norm),
         training=TRAINING.model_copy(update={"memory": memory}),
-        seed=0,
-        trial=0,
-        scope="fan/id_00",
         device=device,
-        require_gpu=False,
         checkpoints=kept,
     )
     return directory
@@ -219,10 +215,6 @@ def test_scores_are_those_of_the_cpu(accelerator: Accelerator, on_cpu: Path, tmp
     expected = scores.read(on_cpu / "scores.csv").statistics
     for name, values in scores.read(found).statistics.items():
         np.testing.assert_allclose(values, expected[name], rtol=CUDA_SCORES)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process in the middle of training."""
 
 
 @pytest.mark.usefixtures("accelerator")

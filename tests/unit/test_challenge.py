@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,67 +17,8 @@ from offnote.clips import Machine
 from offnote.descriptions import years
 from offnote.errors import InputError
 
-from tests.years import WHOLE
-
-YEARS = range(2020, 2027)
-Table = Mapping[str, float]
-
-
-def write(path: Path, rows: Table, order: Callable[[Sequence[str]], Sequence[str]] = sorted) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{clip},{rows[clip]}\n" for clip in order(list(rows))), encoding="utf-8")
-    return path
-
-
-def clip_name(year: int, section: Section, domain: str, label: str, number: int) -> str:
-    """Name a labelled test clip, as the development set of a year does."""
-    if year == 2020:
-        return f"{label}_{section.machine_id}_{number:08d}.wav"
-    attributes = "" if year == 2021 else f"_spd_{number}V_noAttribute"
-    return f"{section.machine_id}_{domain}_test_{label}_{number:04d}{attributes}.wav"
-
-
-def clip_names(year: int, section: Section) -> list[str]:
-    domains = [section.domain] if section.domain else ["source", "target"] if year > 2021 else [""]
-    return [
-        clip_name(year, section, domain, label, number)
-        for domain in domains
-        for label in ("normal", "anomaly")
-        for number in range(5)
-    ]
-
-
-def sections_of(year: int) -> list[Section]:
-    """Name six score files that are a whole: two machine types with all their sections in 2020."""
-    if year == 2020:
-        return [Section(name, f"id_{number}") for name in ("fan", "pump") for number in ("00", "02", "04", "06")]
-    if year == 2021:
-        return [Section("fan", f"section_0{n}", domain) for n in range(3) for domain in ("source", "target")]
-    if year == 2022:
-        return [Section(name, f"section_0{n}") for name in ("fan", "ToyCar") for n in range(3)]
-    return [Section(name, "section_00") for name in ("fan", "ToyCar", "my-machine")]
-
-
-def make(folder: Path, year: int, decisions: bool = True) -> Path:
-    """Write a folder of scores, and decisions where the year has them, in shuffled rows."""
-    generator = random.Random(year)
-    challenge = load_challenge(year)
-    for section in sections_of(year):
-        scores = {
-            clip: round(generator.gauss(1.0 if "anomaly" in clip else 0.0, 1.0), 1)
-            for clip in clip_names(year, section)
-        }
-        shuffled = lambda names: generator.sample(names, len(names))  # noqa: E731
-        write(folder / challenge.name(challenge.scores, section), scores, shuffled)
-        if decisions and challenge.decisions:
-            called = {clip: int(score > 0.5) for clip, score in scores.items()}
-            write(folder / challenge.name(challenge.decisions, section), called, shuffled)
-    return folder
-
-
-def edit(path: Path, change: Callable[[list[str]], list[str]]) -> None:
-    lines = path.read_text(encoding="utf-8").splitlines()
-    path.write_text("\n".join(change(lines)) + "\n", encoding="utf-8")
+from tests.score_folders import clip_names, edit, make_labelled, make_unlabelled, sections_of, write_table
+from tests.years import WHOLE, YEARS
 
 
 def test_every_year_is_described() -> None:
@@ -119,7 +60,7 @@ def test_names_of_other_files_are_none_of_the_years(year: int) -> None:
 
 @pytest.mark.parametrize("year", YEARS)
 def test_clip_names_tell_labels_and_domains(tmp_path: Path, year: int) -> None:
-    for section in read_folder(make(tmp_path, year), load_challenge(year)):
+    for section in read_folder(make_labelled(tmp_path, year), load_challenge(year)):
         assert [("anomaly" in clip) for clip in section.clips] == section.anomalous.tolist()
         told = ["source" if "source" in clip else "target" if "target" in clip else "" for clip in section.clips]
         assert told == section.domains.tolist()
@@ -128,7 +69,7 @@ def test_clip_names_tell_labels_and_domains(tmp_path: Path, year: int) -> None:
 
 @pytest.mark.parametrize("year", YEARS)
 def test_scores_and_decisions_stay_with_their_clips(tmp_path: Path, year: int) -> None:
-    make(tmp_path, year)
+    make_labelled(tmp_path, year)
     for section in read_folder(tmp_path, load_challenge(year)):
         stated = dict(line.split(",") for line in section.path.read_text().splitlines())
         assert {clip: float(score) for clip, score in stated.items()} == dict(
@@ -140,7 +81,7 @@ def test_scores_and_decisions_stay_with_their_clips(tmp_path: Path, year: int) -
 
 @given(seed=st.integers(0, 2**32))
 def test_the_order_of_rows_changes_nothing(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
-    folder = make(tmp_path_factory.mktemp("scores"), 2023)
+    folder = make_labelled(tmp_path_factory.mktemp("scores"), 2023)
     challenge = load_challenge(2023)
     before = read_folder(folder, challenge)
     for path in folder.iterdir():
@@ -162,7 +103,7 @@ def test_line_ends_blank_lines_spaces_and_a_byte_order_mark_do_not_matter(tmp_pa
 
 
 def test_other_files_in_the_folder_do_not_count(tmp_path: Path) -> None:
-    make(tmp_path, 2022)
+    make_labelled(tmp_path, 2022)
     (tmp_path / "result.csv").write_text("nonsense\n")
     (tmp_path / "Lastname_Institute_task2_1.meta.yaml").touch()
     assert len(read_folder(tmp_path, load_challenge(2022))) == 6
@@ -217,7 +158,7 @@ def set_first(text: str) -> Callable[[list[str]], list[str]]:
 def test_a_wrong_row_is_named(
     tmp_path: Path, name: str, change: Callable[[list[str]], list[str]], message: str
 ) -> None:
-    edit(make(tmp_path, 2022) / name, change)
+    edit(make_labelled(tmp_path, 2022) / name, change)
     with pytest.raises(InputError, match=re.escape(message)) as raised:
         read_folder(tmp_path, load_challenge(2022))
     assert str(tmp_path) in str(raised.value)
@@ -236,14 +177,14 @@ def test_a_wrong_row_is_named(
     ],
 )
 def test_a_missing_file_is_named(tmp_path: Path, year: int, name: str) -> None:
-    (make(tmp_path, year) / name).unlink()
+    (make_labelled(tmp_path, year) / name).unlink()
     with pytest.raises(InputError, match=f"{re.escape(str(tmp_path / name))}: is missing"):
         read_folder(tmp_path, load_challenge(year))
 
 
 @pytest.mark.parametrize("year", [2021, 2022])
 def test_a_missing_section_is_named_without_decisions_too(tmp_path: Path, year: int) -> None:
-    make(tmp_path, year, decisions=False)
+    make_labelled(tmp_path, year, decisions=False)
     section = sections_of(year)[-1]
     challenge = load_challenge(year)
     (tmp_path / challenge.name(challenge.scores, section)).unlink()
@@ -256,7 +197,7 @@ def test_the_ids_of_machine_types_may_differ_as_they_do_in_2020(tmp_path: Path) 
         for machine_id in ids:
             section = Section(machine_type, machine_id)
             rows = dict.fromkeys(clip_names(2020, section), 1.0)
-            write(tmp_path / f"anomaly_score_{machine_type}_{machine_id}.csv", rows)
+            write_table(tmp_path / f"anomaly_score_{machine_type}_{machine_id}.csv", rows)
     assert len(read_folder(tmp_path, load_challenge(2020))) == 23
 
 
@@ -272,7 +213,7 @@ def test_the_ids_of_machine_types_may_differ_as_they_do_in_2020(tmp_path: Path) 
     ],
 )
 def test_a_file_with_a_wrong_name_is_not_passed_over(tmp_path: Path, name: str) -> None:
-    make(tmp_path, 2024)
+    make_labelled(tmp_path, 2024)
     (tmp_path / name).write_text("a,1\n")
     with pytest.raises(InputError, match=f"{re.escape(name)}: is not named as the files of 2024"):
         read_folder(tmp_path, load_challenge(2024))
@@ -280,7 +221,7 @@ def test_a_file_with_a_wrong_name_is_not_passed_over(tmp_path: Path, name: str) 
 
 @pytest.mark.parametrize(("year", "asked"), [(2020, 2023), (2021, 2020), (2022, 2021), (2021, 2022)])
 def test_another_years_names_are_recognised(tmp_path: Path, year: int, asked: int) -> None:
-    make(tmp_path, year)
+    make_labelled(tmp_path, year)
     with pytest.raises(InputError, match=f"named as in {year}.*, so try --year {year}"):
         read_folder(tmp_path, load_challenge(asked))
 
@@ -289,7 +230,7 @@ def test_a_section_that_the_year_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"section_01_test\.csv: ToyCar has no section_01 in 2023, only section_00; is it"
     ):
-        read_folder(make(tmp_path, 2022), load_challenge(2023))
+        read_folder(make_labelled(tmp_path, 2022), load_challenge(2023))
 
 
 def test_a_folder_without_scores_and_none_at_all(tmp_path: Path) -> None:
@@ -305,42 +246,12 @@ def test_a_year_that_there_is_not() -> None:
 
 
 def test_a_file_that_is_not_text(tmp_path: Path) -> None:
-    (make(tmp_path, 2020) / "anomaly_score_fan_id_00.csv").write_bytes(b"\xff\xfe\x00")
+    (make_labelled(tmp_path, 2020) / "anomaly_score_fan_id_00.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="is not a CSV file in UTF-8"):
         read_folder(tmp_path, load_challenge(2020))
 
 
 # Ground truth, in the evaluators' own formats.
-
-
-def unlabelled(year: int, section: Section, number: int) -> str:
-    """Name a clip of the evaluation set, which tells no label."""
-    if year == 2020:
-        return f"{section.machine_id}_{number:08d}.wav"
-    domain = f"_{section.domain}_test" if section.domain else ""
-    return f"{section.machine_id}{domain}_{number:04d}.wav"
-
-
-def make_unlabelled(folder: Path, year: int) -> tuple[Path, Path]:
-    """Write scores of clips without labels, and their ground truth: label = odd number, domain = high number."""
-    challenge = load_challenge(year)
-    truth, listed = folder / "evaluator", []
-    for section in sections_of(year):
-        clips = [unlabelled(year, section, number) for number in range(20)]
-        write(folder / "system" / challenge.name(challenge.scores, section), {c: float(i) for i, c in enumerate(clips)})
-        labels = {clip: number % 2 for number, clip in enumerate(clips)}
-        if year == 2020:
-            listed += [section.machine_type] if section.number == "00" else []
-            listed += [f"{clip},x_{clip},{label}" for clip, label in labels.items()]
-            continue
-        write(truth / challenge.name(challenge.ground_truth.labels, section), labels)
-        if year > 2021:
-            domains = {clip: int(number >= 10) for number, clip in enumerate(clips)}
-            write(truth / challenge.name(challenge.ground_truth.domains, section), domains)
-    if listed:
-        truth.mkdir()
-        (truth / "eval_data_list.csv").write_text("\n".join(listed) + "\n")
-    return folder / "system", truth
 
 
 @pytest.mark.parametrize("year", YEARS)
@@ -374,11 +285,11 @@ def test_one_table_may_be_given(tmp_path: Path) -> None:
 
 
 def test_domains_from_the_names_where_the_ground_truth_has_none(tmp_path: Path) -> None:
-    system = make(tmp_path / "system", 2022, decisions=False)
+    system = make_labelled(tmp_path / "system", 2022, decisions=False)
     for path in system.iterdir():
         clips = [line.split(",")[0] for line in path.read_text().splitlines()]
         name = path.name.replace("anomaly_score", "ground_truth")
-        write(tmp_path / "labels" / name, {clip: int("anomaly" in clip) for clip in clips})
+        write_table(tmp_path / "labels" / name, {clip: int("anomaly" in clip) for clip in clips})
     challenge = load_challenge(2022)
     told = read_folder(system, challenge, tmp_path / "labels")
     assert [s.domains.tolist() for s in told] == [s.domains.tolist() for s in read_folder(system, challenge)]
@@ -462,7 +373,7 @@ def test_a_wrong_list_of_2020(tmp_path: Path, text: str | None, message: str) ->
     if text is not None:
         path.write_text(text)
     with pytest.raises(InputError, match=message) as raised:
-        read_folder(make(tmp_path / "system", 2020), load_challenge(2020), path)
+        read_folder(make_labelled(tmp_path / "system", 2020), load_challenge(2020), path)
     assert str(path) in str(raised.value)
 
 

@@ -6,56 +6,36 @@ import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from offnote import cache, training
-from offnote.cache import CachedClip
+from offnote import training
 from offnote.checkpoints import Checkpoint
-from offnote.clips import Entry
-from offnote.config import Training, Window
+from offnote.config import Training
 from offnote.cuda_graphs import Step
-from offnote.detectors import fit_scope
 
-from tests.small import small_model
+from tests.small import Killed, fit_small, noise, small_cache, small_model, small_training
 
 MELS = 4
 EPOCHS = 6
 FILES = ("model.safetensors", "model.json", "loss.csv")
-MODEL = small_model(initialisation="torch")
-TRAINING = Training(epochs=EPOCHS, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2)
-
-
-class Killed(BaseException):
-    """Stands for the end of the process in the middle of training."""
+TRAINING = small_training(epochs=EPOCHS)
 
 
 @pytest.fixture
 def features(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(0)
-    clips = [
-        CachedClip(Entry(f"{number}.wav", "train"), "", 0, generator.normal(size=(20, MELS)).astype(np.float32))
-        for number in range(10)
-    ]
-    path = tmp_path / "fan" / "id_00.h5"
-    cache.write(path, clips, {}, n_mels=MELS)
-    return path
+    return small_cache(tmp_path / "fan" / "id_00.h5", noise([20] * 10, MELS))
 
 
 def fit(
     features: Path, directory: Path, kept: Path | None, *, seed: int = 0, trial: int = 0, code: str = "", **changes: Any
 ) -> Checkpoint:
-    return fit_scope(
+    return fit_small(
         [features],
         directory,
-        window=Window(frames=3),
-        model=MODEL,
+        model=small_model(initialisation="torch"),
         training=TRAINING.model_copy(update=changes),
         seed=seed,
         trial=trial,
-        scope="fan/id_00",
-        device="cpu",
-        require_gpu=False,
         checkpoints=kept,
         checkpoint_seconds=0.0,
         code=code,

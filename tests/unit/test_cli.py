@@ -15,7 +15,7 @@ from offnote.cli import main
 from offnote.config import ROOT
 from offnote.submission import write_submission
 
-from tests.unit.test_submission import TEAM, system, systems
+from tests.submissions import TEAM, system, systems
 
 
 def test_help_names_every_command() -> None:

@@ -9,19 +9,21 @@ from typing import Any
 
 import pytest
 import torch
-from offnote import cuda_graphs, stacked, training
+from offnote import cache, cuda_graphs, stacked, training
 from offnote.cache import FeatureCache
 from offnote.config import Training
 from offnote.cuda_graphs import Captured
+from offnote.models import Autoencoder
 from offnote.stacked import fit_stacked
 from offnote.training import State, WindowSource, fit, start, trainable
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from tests.unit.test_training import CPU, SIZE, generator, made_cache, network
+from tests.small import CPU, generator, noise, small_cache, small_network, small_training
 
-RECIPE = Training(epochs=3, batch_size=16, learning_rate=1e-2, adam_epsilon=1e-7, validation=0.1)
+MELS, SIZE = 3, 4
+RECIPE = small_training(epochs=3, learning_rate=1e-2, validation=0.1)
 LENGTHS = (40, 8, 33)
 
 
@@ -72,6 +74,14 @@ def replayed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     for module in (training, stacked):
         monkeypatch.setattr(module, "at_one_launch", lambda step, state, _: Captured(step, state, counting))
     return counted
+
+
+def made_cache(path: Path, lengths: list[int]) -> FeatureCache:
+    return cache.read(small_cache(path, noise(lengths, MELS)))
+
+
+def network(batch_norm: bool, seed: int) -> Autoencoder:
+    return small_network(MELS * SIZE, batch_norm=batch_norm, seed=seed)
 
 
 def source(opened: FeatureCache) -> WindowSource:

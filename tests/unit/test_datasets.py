@@ -18,12 +18,7 @@ from offnote.datasets import (
 )
 from offnote.errors import InputError
 
-
-def touch(root: Path, *paths: str) -> Path:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-    return root
+from tests.recordings import touch
 
 
 def mimii(machine: str, normal: int, abnormal: int) -> list[str]:

@@ -14,45 +14,27 @@ from offnote import cache, detectors
 from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry, Excluded
-from offnote.config import Training, Window
-from offnote.detectors import AutoencoderDetector, FitTask, fit_scope, load_detector, read_card
+from offnote.config import Window
+from offnote.detectors import AutoencoderDetector, FitTask, load_detector, read_card
 from offnote.errors import InputError
 
-from tests.small import small_model
+from tests.small import CPU, SIZE, fit_small, noise, small_cache, small_model, small_training
 
-MELS, SIZE = 4, 3
-CPU = torch.device("cpu")
+MELS = 4
 SETTINGS = {"features": {"n_mels": MELS, "power": 2.0}}
 
 
 def made_cache(
     path: Path, train: int = 6, frames: int = 30, mels: int = MELS, settings: dict[str, Any] = SETTINGS
 ) -> Path:
-    rng = np.random.default_rng(0)
-    machine = f"{path.parent.name}/{path.stem}"
-    clips = [
-        CachedClip(Entry(f"{machine}/{split}{i}.wav", split), "", 0, rng.normal(size=(frames, mels)).astype(np.float32))
-        for split, count in (("train", train), ("test", 2))
-        for i in range(count)
-    ]
-    cache.write(path, clips, settings, n_mels=mels)
-    return path
+    splits = ["train"] * train + ["test"] * 2
+    entries = [Entry(f"{path.parent.name}/{path.stem}/{split}{i}.wav", split) for i, split in enumerate(splits)]
+    return small_cache(path, noise([frames] * len(entries), mels), entries, settings)
 
 
 def fit(caches: list[Path], directory: Path, batch_norm: bool = True, **changes: Any) -> Path:
-    training = Training(epochs=2, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.3)
-    model = small_model(scope="type", batch_norm=batch_norm)
-    arguments: dict[str, Any] = {
-        "window": Window(frames=SIZE),
-        "model": model,
-        "training": training,
-        "seed": 0,
-        "trial": 0,
-        "scope": "fan/all",
-        "device": "cpu",
-        "require_gpu": False,
-    }
-    fit_scope(caches, directory, **arguments | changes)
+    model, training = small_model(scope="type", batch_norm=batch_norm), small_training(validation=0.3)
+    fit_small(caches, directory, **{"model": model, "training": training, "scope": "fan/all"} | changes)
     return directory
 
 

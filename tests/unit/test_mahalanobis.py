@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 from offnote import cache, detectors, training
-from offnote.cache import CachedClip
 from offnote.checkpoints import Checkpoint
 from offnote.clips import Entry
-from offnote.config import Training, Window
-from offnote.detectors import AutoencoderDetector, FitTask, fit_scope, load_detector, read_card
+from offnote.config import Window
+from offnote.detectors import AutoencoderDetector, FitTask, load_detector, read_card
 from offnote.errors import InputError
 from offnote.mahalanobis import Distances, residual_covariances
 from offnote.scoring import score_machine
@@ -26,12 +25,11 @@ from sklearn.covariance import EmpiricalCovariance
 from torch import Tensor, nn
 
 from tests.accelerator import pretend_accelerator
-from tests.small import small_model
+from tests.small import CPU, SIZE, fit_small, small_cache, small_model, small_training
 
-MELS, SIZE = 4, 3
-CPU = torch.device("cpu")
+MELS = 4
 SETTINGS = {"features": {"n_mels": MELS, "power": 2.0}}
-TRAINING = Training(epochs=2, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2)
+TRAINING = small_training()
 OF_MEAN, OF_WINDOWS = "mahalanobis_of_mean", "mahalanobis_of_windows"
 STREAMED = 0.001
 """MiB of features on the device: less than the clips here have."""
@@ -63,26 +61,14 @@ def made_cache(
         values = np.random.default_rng(number).normal(size=(frames(number), MELS)) @ MIX
         if domain == "target":
             values = shifted(values)
-        if constant:
-            values = np.full_like(values, -20.0)
-        entry = Entry(f"{number}.wav", "test") if domain is None else Entry(f"{number}.wav", "train", domain)
-        clips.append(CachedClip(entry, "", 0, values.astype(np.float32)))
-    cache.write(path, clips, SETTINGS, n_mels=MELS)
-    return path
+        clips.append(np.full_like(values, -20.0) if constant else values)
+    entries = [Entry(f"{number}.wav", "train", domain) for number, domain in enumerate(domains)]
+    entries += [Entry(f"{len(domains) + number}.wav", "test") for number in range(2)]
+    return small_cache(path, clips, entries)
 
 
 def fit(made: Path, directory: Path, distance: str = OF_MEAN, **changes: Any) -> Path:
-    arguments: dict[str, Any] = {
-        "window": Window(frames=SIZE),
-        "model": small_model(distance=distance),
-        "training": TRAINING,
-        "seed": 0,
-        "trial": 0,
-        "scope": "fan/id_00",
-        "device": "cpu",
-        "require_gpu": False,
-    }
-    fit_scope([made], directory, **arguments | changes)
+    fit_small([made], directory, **{"model": small_model(distance=distance), "training": TRAINING} | changes)
     return directory
 
 

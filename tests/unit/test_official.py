@@ -22,7 +22,8 @@ from offnote.errors import InputError
 from offnote.official import evaluate, f1_ev, means, official_score, report, write_tables
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from tests.unit.test_challenge import YEARS, edit, make, make_unlabelled, sections_of
+from tests.score_folders import edit, make_labelled, make_unlabelled, sections_of
+from tests.years import YEARS
 
 EPSILON = 2.0**-52
 near = partial(pytest.approx, rel=0.0, abs=1e-12)
@@ -97,7 +98,7 @@ def test_the_official_score_that_the_evaluator_of_2024_published_for_the_baselin
 @pytest.mark.parametrize("year", YEARS)
 def test_figures_are_those_of_scikit_learn(tmp_path: Path, year: int) -> None:
     """Recompute every figure from the files and names alone, clip by clip."""
-    make(tmp_path, year)
+    make_labelled(tmp_path, year)
     challenge = load_challenge(year)
     found = {(r["machine_type"], r["section"], r.get("domain", "")): r for r in evaluate(tmp_path, year).sections}
     for section in sections_of(year):
@@ -134,7 +135,7 @@ def read(path: Path) -> dict[str, float]:
 
 @pytest.mark.parametrize("year", YEARS)
 def test_means_are_plain_ones(tmp_path: Path, year: int) -> None:
-    found = evaluate(make(tmp_path, year), year)
+    found = evaluate(make_labelled(tmp_path, year), year)
     for place in (*found.types, found.overall):
         rows = [row for row in found.sections if place.get("machine_type") in (None, row["machine_type"])]
         for figure in found.figures:
@@ -157,7 +158,7 @@ def test_an_arithmetic_official_score() -> None:
 
 @pytest.mark.parametrize("year", YEARS)
 def test_without_decisions_their_figures_are_left_out(tmp_path: Path, year: int) -> None:
-    full = evaluate(make(tmp_path, year), year)
+    full = evaluate(make_labelled(tmp_path, year), year)
     for path in tmp_path.glob("decision_result_*"):
         path.unlink()
     bare = evaluate(tmp_path, year)
@@ -167,7 +168,7 @@ def test_without_decisions_their_figures_are_left_out(tmp_path: Path, year: int)
 
 @pytest.mark.parametrize("others_are_there", [True, False])
 def test_machine_types_that_the_year_does_not_have_are_named(tmp_path: Path, others_are_there: bool) -> None:
-    part = evaluate(make(tmp_path, 2022), 2022)
+    part = evaluate(make_labelled(tmp_path, 2022), 2022)
     assert (part.unknown_types, part.complete) == ([], False)
     for path in list(tmp_path.iterdir()):
         if "_fan_" in path.name:
@@ -182,7 +183,7 @@ def test_machine_types_that_the_year_does_not_have_are_named(tmp_path: Path, oth
 
 
 def test_2020_has_no_official_score(tmp_path: Path) -> None:
-    found = evaluate(make(tmp_path, 2020), 2020)
+    found = evaluate(make_labelled(tmp_path, 2020), 2020)
     assert found.official_score is None
     assert json.loads(json.dumps(found.as_json()))["official_score"] is None
     assert len(found.absent) == 23 - 8
@@ -202,14 +203,14 @@ def test_ground_truth_gives_figures(tmp_path: Path, year: int) -> None:
 
 @pytest.mark.parametrize(("kept", "absent"), [("normal", "anomalous"), ("anomaly", "normal")])
 def test_a_section_of_one_class_is_named(tmp_path: Path, kept: str, absent: str) -> None:
-    make(tmp_path, 2023, decisions=False)
+    make_labelled(tmp_path, 2023, decisions=False)
     edit(tmp_path / "anomaly_score_fan_section_00_test.csv", lambda lines: [line for line in lines if kept in line])
     with pytest.raises(InputError, match=rf"fan_section_00_test\.csv: auc_all cannot be .* there is no {absent} clip"):
         evaluate(tmp_path, 2023)
 
 
 def test_a_section_without_a_domain_is_named(tmp_path: Path) -> None:
-    make(tmp_path, 2022, decisions=False)
+    make_labelled(tmp_path, 2022, decisions=False)
     edit(tmp_path / "anomaly_score_fan_section_00_test.csv", lambda lines: [line for line in lines if "source" in line])
     with pytest.raises(InputError, match=r"fan_section_00_test\.csv: auc_target cannot be computed"):
         evaluate(tmp_path, 2022)
@@ -243,7 +244,7 @@ def test_f1_ev_is_the_mean_f1_over_all_thresholds(clips: list[tuple[bool, int]])
 @settings(deadline=None)
 @given(st.permutations(range(3)))
 def test_the_order_of_rows_changes_no_figure(tmp_path_factory: pytest.TempPathFactory, order: list[int]) -> None:
-    folder = make(tmp_path_factory.mktemp("scores"), 2021)
+    folder = make_labelled(tmp_path_factory.mktemp("scores"), 2021)
     before = evaluate(folder, 2021)
     for path in folder.iterdir():
         edit(path, lambda lines: [line for part in order for line in lines[part::3]])
@@ -251,7 +252,7 @@ def test_the_order_of_rows_changes_no_figure(tmp_path_factory: pytest.TempPathFa
 
 
 def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
-    found = evaluate(make(tmp_path, 2022), 2022)
+    found = evaluate(make_labelled(tmp_path, 2022), 2022)
     text = "\n".join(report("mine", found))
     assert text.startswith("# mine, as DCASE 2022 Task 2 evaluates\n")
     assert "2 machine types, 6 score files, 60 normal and 60 anomalous clips." in text
@@ -276,7 +277,7 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
 
 
 def test_false_alarms_are_the_share_of_the_normal_clips_of_a_domain(tmp_path: Path) -> None:
-    found = evaluate(make(tmp_path, 2022), 2022)
+    found = evaluate(make_labelled(tmp_path, 2022), 2022)
     labelled = read_folder(tmp_path, load_challenge(2022))
     by_hand: dict[tuple[str, str, str], list[bool]] = {}
     for part in labelled:
@@ -292,7 +293,7 @@ def test_false_alarms_are_the_share_of_the_normal_clips_of_a_domain(tmp_path: Pa
 
 
 def test_a_single_section_needs_no_means_of_its_own(tmp_path: Path) -> None:
-    text = "\n".join(report("mine", evaluate(make(tmp_path, 2025, decisions=False), 2025)))
+    text = "\n".join(report("mine", evaluate(make_labelled(tmp_path, 2025, decisions=False), 2025)))
     assert "## Decisions" not in text
     assert [line[:10] for line in text.splitlines() if "arithmetic mean" in line] == ["| all     "]
 
@@ -304,7 +305,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 @pytest.mark.parametrize("year", YEARS)
 def test_written_tables_hold_the_same_figures(tmp_path: Path, year: int) -> None:
-    found = evaluate(make(tmp_path / "system", year), year)
+    found = evaluate(make_labelled(tmp_path / "system", year), year)
     written = write_tables(tmp_path / "new" / "tables", "mine", found)
     assert [path.name for path in written] == ["sections.csv", "means.csv", "evaluation.json", "evaluation.md"]
     for row, section in zip(rows_of(written[0]), found.sections, strict=True):

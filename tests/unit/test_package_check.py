@@ -26,7 +26,8 @@ from offnote.package_check import Check, check_files, check_submission, report
 from offnote.package_files import SYSTEMS
 from offnote.submission import pack, write_submission
 
-from tests.unit.test_submission import TEAM, YEARS, clip_names, systems
+from tests.submissions import TEAM, clip_names, systems
+from tests.years import YEARS
 
 Files = dict[str, bytes]
 ONE, TWO = "task2/Lastname_Institute_task2_1", "task2/Lastname_Institute_task2_2"

@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from offnote.cache import CachedClip, write
 from offnote.challenge import load_challenge
 from offnote.clips import Entry, Machine
 from offnote.errors import InputError
 from offnote.plan import Batch, Listing, Run, batches, plan, plan_rehearsals
+
+from tests.small import noise, small_cache
 
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel\n"
 
@@ -250,12 +250,10 @@ def test_the_home_folder_may_be_written_short(tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_run_wants_its_own_settings_of_caches_made_elsewhere(tmp_path: Path) -> None:
-    frames = np.ones((9, 4), np.float32)
-    clips = [CachedClip(Entry(f"{split}.wav", split), "", 0, frames) for split in ("train", "test")]
+    entries = [Entry(f"{split}.wav", split) for split in ("train", "test")]
     for machine in ("id_00", "id_02"):
-        cache = tmp_path / "fan" / f"{machine}.h5"
-        cache.parent.mkdir(exist_ok=True)
-        write(cache, clips, {"audio": {"sample_rate": 16000}}, n_mels=4)
+        path = tmp_path / "fan" / f"{machine}.h5"
+        small_cache(path, noise([9, 9], mels=4), entries, {"audio": {"sample_rate": 16000}})
     config = {"dataset": {"name": "fans", "features": str(tmp_path)}, "features": {"n_mels": 4}}
     assert list(plan(config | {"runs": {"other_seed": {"seed": 1}}})) == ["demo", "other_seed"]
     with pytest.raises(InputError, match=r"id_00\.h5: made with other settings: audio.sample_rate is 16000 there and"):

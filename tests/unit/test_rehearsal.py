@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from offnote import cache, detectors
-from offnote.cache import CachedClip
+from offnote import detectors
 from offnote.challenge import ground_truth_files, load_challenge, read_folder
 from offnote.clips import Clip, Entry, Machine
-from offnote.config import Demo, Training, Window
-from offnote.detectors import fit_scope, load_detector
+from offnote.config import Demo
+from offnote.detectors import load_detector
 from offnote.meta import package_of
 from offnote.rehearsal import cast
 from offnote.synthetic_challenge import machines, takes
 
-from tests.small import small_model
+from tests.small import CPU, fit_small, noise, small_cache, small_model, small_training
 from tests.years import WHOLE
 
 
@@ -110,26 +108,14 @@ def test_ground_truth_is_read_back_as_the_evaluators_publish_it(tmp_path: Path, 
 def test_renaming_a_machine_changes_nothing_but_what_the_seeds_declare(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    generator = np.random.default_rng(0)
-    frames = [generator.normal(size=(20, 4)).astype(np.float32) for _ in range(6)]
+    frames = noise([20] * 6, mels=4)
 
     def fit(name: str, folder: str) -> bytes:
         path = tmp_path / folder / name / "section_00.h5"
-        clips = [CachedClip(Entry(f"{name}/{n}.wav", "train"), "", 0, clip) for n, clip in enumerate(frames)]
-        cache.write(path, clips, {"features": {"n_mels": 4}}, n_mels=4)
-        fit_scope(
-            [path],
-            tmp_path / folder / "model",
-            window=Window(frames=3),
-            model=small_model(scope="type"),
-            training=Training(epochs=2, batch_size=8, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.3),
-            seed=0,
-            trial=0,
-            scope=f"{name}/all",
-            device="cpu",
-            require_gpu=False,
-        )
-        detector = load_detector(tmp_path / folder / "model", torch.device("cpu"))
+        small_cache(path, frames, [Entry(f"{name}/{n}.wav", "train") for n in range(len(frames))])
+        settings = {"model": small_model(scope="type"), "training": small_training(batch_size=8, validation=0.3)}
+        fit_small([path], tmp_path / folder / "model", scope=f"{name}/all", **settings)
+        detector = load_detector(tmp_path / folder / "model", CPU)
         return (
             repr(detector.score(frames[0], [])).encode() + (tmp_path / folder / "model/model.safetensors").read_bytes()
         )

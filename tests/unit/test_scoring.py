@@ -15,7 +15,7 @@ from offnote.detectors import fit_scope, read_card
 from offnote.errors import InputError
 from offnote.scoring import CLIPS_PER_READ, score_machine
 
-from tests.small import small_model
+from tests.small import fit_small, small_cache, small_model, small_training
 
 MELS, SIZE = 4, 3
 SETTINGS = {"features": {"n_mels": MELS, "power": 2.0}}
@@ -35,29 +35,17 @@ def made_cache(
     mels: int = MELS,
     frames: int = 10,
 ) -> Path:
-    clips = []
-    for entry in entries:
-        rng = np.random.default_rng(list(str(entry).encode()))
-        values = rng.normal(size=(frames + len(entry.path) % 3, mels)).astype(np.float32)
-        clips.append(CachedClip(entry, "", 0, values))
-    cache.write(path, clips, settings, n_mels=mels)
-    return path
+    clips = [
+        np.random.default_rng(list(str(entry).encode())).normal(size=(frames + len(entry.path) % 3, mels))
+        for entry in entries
+    ]
+    return small_cache(path, clips, entries, settings)
 
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    fit_scope(
-        [made_cache(tmp_path / "fan" / "id_00.h5")],
-        tmp_path / "model",
-        window=Window(frames=SIZE),
-        model=small_model(initialisation="torch"),
-        training=Training(epochs=1, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.2),
-        seed=0,
-        trial=0,
-        scope="fan/id_00",
-        device="cpu",
-        require_gpu=False,
-    )
+    settings = {"model": small_model(initialisation="torch"), "training": small_training(epochs=1)}
+    fit_small([made_cache(tmp_path / "fan" / "id_00.h5")], tmp_path / "model", **settings)
     return tmp_path / "model"
 
 

@@ -12,12 +12,7 @@ from offnote.datasets import load_clips
 from offnote.errors import InputError
 from offnote.sheet import _label, guess_clips, write_sheet
 
-
-def touch(root: Path, *paths: str) -> Path:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).touch()
-    return root
+from tests.recordings import touch
 
 
 def guessed(root: Path) -> Counter[tuple[str, str, str, str]]:

@@ -7,23 +7,20 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pytest
 import torch
 from offnote import cache, stacked, training
-from offnote.cache import CachedClip, FeatureCache
-from offnote.clips import Entry
+from offnote.cache import FeatureCache
 from offnote.config import Training, Window
 from offnote.detectors import Scope, fit_scopes, load_detector, read_card
 from offnote.models import Autoencoder
 from offnote.stacked import fit_stacked
 from offnote.training import State, WindowSource, fit, start, trainable
 
-from tests.small import small_model
+from tests.small import CPU, Killed, noise, small_cache, small_model, small_training
 
 MELS, SIZE = 3, 4
-CPU = torch.device("cpu")
-RECIPE = Training(epochs=3, batch_size=16, learning_rate=1e-2, adam_epsilon=1e-7, validation=0.1, stacked=True)
+RECIPE = small_training(epochs=3, learning_rate=1e-2, validation=0.1, stacked=True)
 # The first has fewest windows, and so fewest steps; the third ends on a batch of one more than the others'.
 LENGTHS = ((9, 12), (40, 8, 33), (35, 19))
 
@@ -32,14 +29,8 @@ LENGTHS = ((9, 12), (40, 8, 33), (35, 19))
 def caches(tmp_path: Path) -> Iterator[list[FeatureCache]]:
     opened = []
     for number, lengths in enumerate(LENGTHS):
-        rng = np.random.default_rng(number)
-        clips = [
-            CachedClip(Entry(f"{place}.wav", "train"), "", 0, rng.normal(-30, 5, (length, MELS)).astype(np.float32))
-            for place, length in enumerate(lengths)
-        ]
         path = tmp_path / "fan" / f"id_0{number}.h5"
-        cache.write(path, clips, {}, n_mels=MELS)
-        opened.append(cache.read(path))
+        opened.append(cache.read(small_cache(path, noise(lengths, MELS, number, mean=-30, spread=5))))
     yield opened
     for each in opened:
         each.close()
@@ -160,9 +151,6 @@ def test_the_files_are_those_of_separate_fits_but_for_rounding(caches: list[Feat
 def test_a_killed_fit_goes_on_to_the_same_bytes(
     caches: list[FeatureCache], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Killed(BaseException):
-        pass
-
     def content(folders: Sequence[Path]) -> list[bytes]:
         return [path.read_bytes() for folder in folders for path in sorted(folder.iterdir())]
 

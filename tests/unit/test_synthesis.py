@@ -22,6 +22,8 @@ from offnote.synthesis import (
     synthesise_machine,
 )
 
+from tests.recordings import decibels
+
 SHORT = Demo(duration=2.0)
 KINDS = {
     "rotor": {"imbalance", "misalignment", "bearing"},
@@ -33,10 +35,6 @@ EVERY_FAULT = [(kind, name, fault) for kind, name in MACHINES for fault in sorte
 
 machines = pytest.mark.parametrize(("machine_type", "machine_id"), MACHINES)
 every_fault = pytest.mark.parametrize(("machine_type", "machine_id", "kind"), EVERY_FAULT)
-
-
-def decibels(sound: np.ndarray) -> float:
-    return float(20 * np.log10(np.sqrt(np.mean(np.square(sound, dtype=float)))))
 
 
 def hashes(root: Path) -> dict[str, str]:

@@ -27,6 +27,7 @@ from offnote.synthetic_challenge import (
     takes,
 )
 
+from tests.recordings import decibels
 from tests.years import WHOLE
 
 every_year = pytest.mark.parametrize("year", WHOLE)
@@ -34,10 +35,6 @@ every_year = pytest.mark.parametrize("year", WHOLE)
 
 def small(year: int, train: int = 5, test_normal: int = 3, test_anomaly: int = 3) -> Demo:
     return Demo(year=year, train=train, test_normal=test_normal, test_anomaly=test_anomaly, duration=1.0)
-
-
-def decibels(sound: np.ndarray) -> float:
-    return float(20 * np.log10(np.sqrt(np.mean(np.square(sound, dtype=float)))))
 
 
 def halves(year: int) -> tuple[Machine, Machine]:

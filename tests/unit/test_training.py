@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,40 +11,27 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from offnote import cache, training
-from offnote.cache import CachedClip, FeatureCache
+from offnote.cache import FeatureCache
 from offnote.clips import Entry
-from offnote.config import Training
 from offnote.errors import InputError
 from offnote.models import Autoencoder, Centred
 from offnote.training import Adam, State, WindowSource, fit, held_out, start, trainable, window_sources
 from torch import nn
 
-from tests.small import small_model
+from tests.small import CPU, generator, noise, small_cache, small_network, small_training
 
 MELS, SIZE = 3, 4
-CPU = torch.device("cpu")
-RECIPE = Training(epochs=3, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.1)
+RECIPE = small_training(epochs=3, validation=0.1)
 
 
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def made_cache(path: Path, lengths: Sequence[int], dtype: str = "float32", scale: float = 1.0) -> FeatureCache:
-    rng = np.random.default_rng(len(lengths))
-    clips = [
-        CachedClip(
-            Entry(f"{path.stem}/{i}.wav", "train"), "", 0, scale * rng.normal(size=(length, MELS)).astype(np.float32)
-        )
-        for i, length in enumerate(lengths)
-    ]
-    cache.write(path, clips, {}, n_mels=MELS, dtype="float16" if dtype == "float16" else "float32")
-    return cache.read(path)
+def made_cache(
+    path: Path, lengths: Sequence[int], dtype: Literal["float32", "float16"] = "float32", scale: float = 1.0
+) -> FeatureCache:
+    return cache.read(small_cache(path, noise(lengths, MELS, len(lengths), spread=scale), dtype=dtype))
 
 
 def network(batch_norm: bool = False, seed: int = 0) -> Autoencoder:
-    settings = small_model(batch_norm=batch_norm)
-    return Autoencoder(MELS * SIZE, settings, generator(seed))
+    return small_network(MELS * SIZE, batch_norm=batch_norm, seed=seed)
 
 
 def all_windows(caches: Sequence[FeatureCache], clips: Sequence[tuple[int, int]]) -> list[bytes]:
@@ -109,8 +97,8 @@ def test_a_stretch_of_each_of_few_long_recordings_is_held_out(recordings: int) -
 
 @pytest.mark.parametrize("block_bytes", [None, 1, 150, 400, 10**9])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_every_window_comes_exactly_onceresident_or_streamed(
-    tmp_path: Path, block_bytes: int | None, dtype: str
+def test_every_window_comes_exactly_once_resident_or_streamed(
+    tmp_path: Path, block_bytes: int | None, dtype: Literal["float32", "float16"]
 ) -> None:
     caches = [made_cache(tmp_path / "a.h5", [9, 4, 12, 5], dtype), made_cache(tmp_path / "b.h5", [7, 20], dtype)]
     clips = [(1, 1), (0, 0), (0, 2), (1, 0), (0, 3)]
@@ -326,14 +314,7 @@ FAST = RECIPE.model_copy(update={"schedule": "fast", "epochs": 30})
 
 def far_from_zero(path: Path, lengths: Sequence[int]) -> FeatureCache:
     """Make a cache of frames about -50 dB, as log-mels are, that the values of a window have in unlike measure."""
-    rng = np.random.default_rng(0)
-    levels = np.array([-60, -50, -40], dtype=np.float32)
-    clips = [
-        CachedClip(Entry(f"{number}.wav", "train"), "", 0, levels + rng.normal(0, 3, (length, MELS)).astype(np.float32))
-        for number, length in enumerate(lengths)
-    ]
-    cache.write(path, clips, {}, n_mels=MELS, dtype="float32")
-    return cache.read(path)
+    return cache.read(small_cache(path, noise(lengths, MELS, mean=[-60, -50, -40], spread=3.0)))
 
 
 def test_a_fast_fit_against_a_plain_loop_on_centred_windows(tmp_path: Path) -> None:
@@ -399,8 +380,7 @@ def test_a_fast_fit_is_centred_on_the_windows_that_it_fits(tmp_path: Path) -> No
 
 def test_windows_that_are_all_the_same_have_no_spread_to_divide_by(tmp_path: Path) -> None:
     frames = np.full((50, MELS), -30, dtype=np.float32)
-    cache.write(tmp_path / "a.h5", [CachedClip(Entry("a.wav", "train"), "", 0, frames)], {}, n_mels=MELS)
-    with cache.read(tmp_path / "a.h5") as opened:
+    with cache.read(small_cache(tmp_path / "a.h5", [frames])) as opened:
         source = WindowSource([opened], [(0, 0)], SIZE, CPU)
         state = start(trainable(network(), source, FAST), FAST, generator())
         fit(state, source, None, FAST, "fan")

@@ -12,9 +12,8 @@ import soundfile
 from offnote.config import Demo
 from offnote.synthesis import planned_paths, synthesise_clip
 
-from .conftest import TINY_DEMO, Workflow
+from tests.workflow.runs import QUICK, Workflow
 
-SETTINGS: dict[str, Any] = {name: TINY_DEMO[name] for name in ("training", "evaluate")}
 CLIPS = Demo(train=8, test_normal=4, test_anomaly=4, duration=2.0)
 
 
@@ -35,7 +34,7 @@ def test_mimii_layout(workflow: Workflow) -> None:
         write(root / f"fan/id_00/normal/{number:08d}.wav", eight)
     for number, samples in enumerate(clips("test/anomaly")):
         write(root / f"fan/id_00/abnormal/{number:08d}.wav", np.stack(8 * [samples], axis=1))
-    workflow.finish(SETTINGS | {"run": "fan", "dataset": {"name": "mimii_0_dB", "path": str(root)}})
+    workflow.finish(QUICK | {"run": "fan", "dataset": {"name": "mimii_0_dB", "path": str(root)}})
     [row] = [row for row in workflow.rows("fan/tables/machines.csv") if row["trial"] == "mean"]
     assert (row["machine_type"], row["machine_id"], row["normal"], row["anomaly"]) == ("fan", "id_00", "4", "4")
     scored = workflow.rows("fan/scores/fan/id_00/trial_0.csv")
@@ -51,7 +50,7 @@ def test_a_machine_without_training_clips_stands_in_the_tables(workflow: Workflo
         for number, samples in enumerate(clips(f"test/{kind}")):
             write(root / f"fan/test/{kind}_id_00_{number:08d}.wav", samples)
             write(root / f"pump/test/{kind}_id_04_{number:08d}.wav", samples)
-    workflow.finish(SETTINGS | {"run": "gaps", "dataset": {"name": "gaps", "path": str(root)}})
+    workflow.finish(QUICK | {"run": "gaps", "dataset": {"name": "gaps", "path": str(root)}})
     statuses = {row["machine_type"]: row["status"] for row in workflow.rows("gaps/tables/machines.csv")}
     assert statuses == {"fan": "ok", "pump": "no training clips"}
     assert "no training clips" in (workflow.folder / "results/gaps/tables/summary.md").read_text(encoding="utf-8")
@@ -65,7 +64,7 @@ def test_a_sheet_without_labels_ends_in_ranked_tables(workflow: Workflow) -> Non
             lines.append(f"Werk Süd/{split} {number}.wav\tpress\tno_7\t{split}")
     (workflow.folder / "sheet.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
     sheet = str(workflow.folder / "sheet.tsv")
-    workflow.finish(SETTINGS | {"run": "factory", "dataset": {"name": "factory", "path": sheet}})
+    workflow.finish(QUICK | {"run": "factory", "dataset": {"name": "factory", "path": sheet}})
     ranked = workflow.rows("factory/tables/clips.csv")
     assert [row["rank"] for row in ranked] == ["1", "2", "3", "4"]
     assert {row["path"] for row in ranked} == {f"Werk Süd/test {number}.wav" for number in range(4)}
@@ -78,7 +77,7 @@ def test_a_broken_clip_is_named_last_on_the_screen(workflow: Workflow) -> None:
     for number, samples in enumerate(clips("train/normal")):
         write(root / f"fan/train/normal_id_00_{number:08d}.wav", samples)
     (root / "fan/train/normal_id_00_00000003.wav").write_bytes(b"RIFF")
-    done = workflow.run(SETTINGS | {"run": "broken", "dataset": {"name": "broken", "path": str(root)}})
+    done = workflow.run(QUICK | {"run": "broken", "dataset": {"name": "broken", "path": str(root)}})
     assert done.returncode == 1
     said = [
         line for line in (done.stdout + done.stderr).splitlines() if line.startswith("offnote: features of fan/id_00")
@@ -98,7 +97,7 @@ def test_long_recordings_are_sliced_and_a_machine_that_is_off_gets_a_status(work
     (workflow.folder / "sheet.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     dataset = {"name": "long", "path": str(workflow.folder / "sheet.tsv")}
     gated = {"slice": {"length": 2.0}, "gate": {"level": -60.0}}
-    workflow.finish(SETTINGS | {"run": "long", "dataset": dataset, **gated})
+    workflow.finish(QUICK | {"run": "long", "dataset": dataset, **gated})
     scored = workflow.rows("long/scores/pump/no_1/trial_0.csv")
     assert [row["start"] for row in scored if row["split"] == "test"] == [f"{2.0 * number}" for number in range(8)]
     assert len([row for row in scored if row["split"] in ("train", "validation")]) == 8
@@ -114,7 +113,7 @@ def test_starting_from_caches_without_audio(demo: Workflow, workflow: Workflow) 
         "features": str(folder),
         "path": str(demo.folder / "results/cache/clips/demo.tsv"),
     }
-    config = SETTINGS | {"run": "demo", "dataset": dataset}
+    config = QUICK | {"run": "demo", "dataset": dataset}
     assert "features" not in workflow.planned(config)
     workflow.finish(config)
     assert workflow.files("demo/scores/*/*/*.csv") == demo.files("demo/scores/*/*/*.csv")
@@ -133,9 +132,7 @@ def test_caches_of_another_program_may_name_their_clips_alike(workflow: Workflow
             file["clips/offset"] = np.arange(13) * 20
             file["clips/split"] = ["train"] * 8 + ["test"] * 4
             file.attrs.update({"format": "offnote-features", "format_version": 1, "features": "{}", "complete": 1})
-    workflow.finish(
-        SETTINGS | {"run": "ext", "dataset": {"name": "ext", "features": str(workflow.folder / "features")}}
-    )
+    workflow.finish(QUICK | {"run": "ext", "dataset": {"name": "ext", "features": str(workflow.folder / "features")}})
     rows = workflow.rows("ext/tables/clips.csv")
     assert {(row["machine_id"], row["path"]) for row in rows} == {
         (machine, f"{number}.wav") for machine in ("id_00", "id_02") for number in range(8, 12)
@@ -144,16 +141,16 @@ def test_caches_of_another_program_may_name_their_clips_alike(workflow: Workflow
 
 def test_caches_of_other_settings_are_refused_by_key(demo: Workflow, workflow: Workflow) -> None:
     [folder] = (demo.folder / "results/cache/features/demo").iterdir()
-    done = workflow.run(SETTINGS | {"dataset": {"name": "elsewhere", "features": str(folder)}, "preset": "dcase2020"})
+    done = workflow.run(QUICK | {"dataset": {"name": "elsewhere", "features": str(folder)}, "preset": "dcase2020"})
     assert done.returncode == 1
     assert "features.n_mels is 64 there and 128 here" in done.stdout + done.stderr
 
 
 def test_streamed_training_still_trains(demo: Workflow, workflow: Workflow) -> None:
     [folder] = (demo.folder / "results/cache/features/demo").iterdir()
-    training = SETTINGS["training"] | {"memory": 0.05}  # the features of three clips
+    training = QUICK["training"] | {"memory": 0.05}  # the features of three clips
     dataset = {"name": "elsewhere", "features": str(folder), "path": str(demo.folder / "results/cache/clips/demo.tsv")}
-    config = SETTINGS | {"run": "streamed", "dataset": dataset, "training": training, "model": {"scope": "set"}}
+    config = QUICK | {"run": "streamed", "dataset": dataset, "training": training, "model": {"scope": "set"}}
     workflow.finish(config)
     losses = [float(row["loss"]) for row in workflow.rows("streamed/models/all/all/trial_0/loss.csv")]
     assert losses[1] < losses[0]
@@ -162,8 +159,8 @@ def test_streamed_training_still_trains(demo: Workflow, workflow: Workflow) -> N
 def test_trials_differ_and_are_averaged(demo: Workflow, workflow: Workflow) -> None:
     [folder] = (demo.folder / "results/cache/features/demo").iterdir()
     dataset = {"name": "elsewhere", "features": str(folder), "path": str(demo.folder / "results/cache/clips/demo.tsv")}
-    training = SETTINGS["training"] | {"trials": 2}
-    workflow.finish(SETTINGS | {"run": "demo", "dataset": dataset, "training": training, "jobs": {"machines": 3}})
+    training = QUICK["training"] | {"trials": 2}
+    workflow.finish(QUICK | {"run": "demo", "dataset": dataset, "training": training, "jobs": {"machines": 3}})
     rows = [row for row in workflow.rows("demo/tables/machines.csv") if row["machine_type"] == "rotor"]
     first, second, mean = rows
     assert (first["trial"], second["trial"], mean["trial"]) == ("0", "1", "mean")
@@ -178,7 +175,7 @@ def test_trials_differ_and_are_averaged(demo: Workflow, workflow: Workflow) -> N
 
 def test_real_clips(workflow: Workflow, shared_data: Path) -> None:
     root = shared_data / "dcase2020"
-    workflow.finish(SETTINGS | {"run": "slider", "dataset": {"name": "dcase2020", "path": str(root)}})
+    workflow.finish(QUICK | {"run": "slider", "dataset": {"name": "dcase2020", "path": str(root)}})
     statuses = {row["machine_type"]: row["status"] for row in workflow.rows("slider/tables/machines.csv")}
     others = dict.fromkeys(["ToyCar", "ToyConveyor", "fan", "pump", "valve"], "no training clips")
     assert statuses == others | {"slider": "ok"}

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from offnote.config import Settings
 
-from .conftest import TINY_DEMO, Workflow
+from tests.workflow.runs import TINY_DEMO, Workflow
 
 MACHINES = ["rotor/id_00", "valve/id_00", "valve/id_02"]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -15,14 +14,12 @@ import h5py
 import numpy as np
 import pytest
 import soundfile
-import yaml
 from offnote.config import Demo
 from offnote.synthesis import planned_paths, synthesise_clip
 
-from .conftest import ROOT, TINY_DEMO, Workflow
+from tests.workflow.runs import QUICK, TINY_DEMO, Workflow
 
 RATE = 16000
-SETTINGS: dict[str, Any] = {name: TINY_DEMO[name] for name in ("training", "evaluate")}
 CLIPS = Demo(train=4, test_normal=2, test_anomaly=2, duration=2.0)
 HEADER = "path\tmachine_type\tmachine_id\tsplit\tlabel"
 
@@ -81,7 +78,7 @@ def victim(flow: Workflow, fault: str) -> Path:
 
 def settings(flow: Workflow, broken_clips: str) -> dict[str, Any]:
     dataset = {"name": "broken", "path": str(flow.folder / "sheet.tsv"), "broken_clips": broken_clips}
-    return SETTINGS | {"run": "broken", "dataset": dataset}
+    return QUICK | {"run": "broken", "dataset": dataset}
 
 
 @dataclass(frozen=True)
@@ -163,17 +160,17 @@ def test_clips_that_caches_made_elsewhere_exclude_are_excluded_here(
     assert went_on
     [folder] = (broken.folder / "results/cache/features/broken").iterdir()
     dataset = {"name": "elsewhere", "features": str(folder), "path": str(broken.folder / "sheet.tsv")}
-    config = SETTINGS | {"run": "broken", "dataset": dataset | {"broken_clips": "exclude"}}
+    config = QUICK | {"run": "broken", "dataset": dataset | {"broken_clips": "exclude"}}
     workflow.finish(config)
     for table in ("excluded.csv", "machines.csv", "clips.csv"):
         assert workflow.files(f"broken/tables/{table}") == broken.files(f"broken/tables/{table}")
-    done = workflow.run(SETTINGS | {"run": "stopped", "dataset": dataset})
+    done = workflow.run(QUICK | {"run": "stopped", "dataset": dataset})
     assert done.returncode == 1
     assert "set dataset.broken_clips: exclude" in done.stdout + done.stderr
     # A row that a cache says nothing of is not passed over.
     text = (broken.folder / "sheet.tsv").read_text(encoding="utf-8")
     (workflow.folder / "sheet.tsv").write_text(f"{text}recordings/more.wav\trotor\tnone\ttest\tnormal\n")
-    done = workflow.run(SETTINGS | {"dataset": dataset | {"path": str(workflow.folder / "sheet.tsv")}})
+    done = workflow.run(QUICK | {"dataset": dataset | {"path": str(workflow.folder / "sheet.tsv")}})
     assert done.returncode == 1
     assert "lists the clip recordings/more.wav of rotor/none, which the cache of this machine does not hold" in (
         done.stdout + done.stderr
@@ -311,7 +308,7 @@ def test_a_damaged_cache_is_named_by_the_job_that_reads_it(demo: Workflow, workf
             content[file["frames"].id.get_chunk_info(0).byte_offset + 100] ^= 1
     path.write_bytes(content)
     dataset = {"name": "elsewhere", "features": str(workflow.folder / "features")}
-    done = workflow.run(SETTINGS | {"run": "damaged", "dataset": dataset})
+    done = workflow.run(QUICK | {"run": "damaged", "dataset": dataset})
     assert done.returncode == 1
     assert f"{path}: not a feature cache, or damaged" in done.stdout + done.stderr
     assert not workflow.files("damaged/tables/*")
@@ -321,9 +318,7 @@ def disk(flow: Workflow, config: dict[str, Any], script: str) -> subprocess.Comp
     """Run a shell script that may mount file systems; in it ``$run`` is the command of the workflow."""
     if subprocess.run(["unshare", "-rm", "true"], check=False, capture_output=True).returncode != 0:
         pytest.skip("this system lets nobody mount a file system of their own (unshare)")
-    overlay = flow.folder / "overlay.yaml"
-    overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
-    run = f"{sys.executable} -m snakemake -s {ROOT}/Snakefile --cores 2 -d {flow.folder} --configfile {overlay}"
+    run = " ".join(flow.command(config))
     command = ["unshare", "-rm", "bash", "-c", f"run='{run}'; cd {flow.folder}; {script}"]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 

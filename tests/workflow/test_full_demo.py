@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .conftest import Workflow
+from tests.workflow.runs import Workflow
 
 
 def test_no_machine_of_the_demo_is_trivial_and_none_impossible(workflow: Workflow) -> None:

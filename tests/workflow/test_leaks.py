@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from offnote.clips import Clip, read_clips, write_clips
 
-from .conftest import TINY_DEMO, Workflow
+from tests.workflow.runs import TINY_DEMO, Workflow
 
 # Of domains there are two; that the test clips alone are of the target domain is what must not be known.
 SECRETS = {"domain": "target", "attributes": "planted_attributes", "time": "planted_time"}

@@ -15,7 +15,7 @@ import pytest
 import soundfile
 from offnote.clips import read_clips, write_clips
 
-from .conftest import ROOT, TINY_DEMO, Workflow
+from tests.workflow.runs import TINY_DEMO, Workflow, copy_code
 
 MACHINES = ["rotor/id_00", "valve/id_02"]
 TABLES = {"evaluate": 1}
@@ -67,10 +67,7 @@ def test_threads_profile_and_resources_redo_nothing(demo: Workflow, options: lis
 @pytest.fixture(scope="module")
 def copied(demo: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow:
     """Return the finished demo with a copy of the code beside it, which tests may edit."""
-    code = tmp_path_factory.mktemp("code")
-    for name in ("workflow", "config", "profiles", "envs"):
-        shutil.copytree(ROOT / name, code / name, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "Snakefile", code)
+    code = copy_code(tmp_path_factory.mktemp("code"))
     folder = tmp_path_factory.mktemp("results") / "folder"
     shutil.copytree(demo.folder, folder)
     return replace(demo, folder=folder, code=code)

@@ -16,11 +16,9 @@ from offnote.config import Demo
 from offnote.retrieve import archives_of
 from offnote.synthesis import planned_paths, synthesise_clip
 
+from tests.workflow.runs import QUICK, Workflow
 from tests.zenodo import Answer, Zenodo, cut, good, other, serving, stall, zipped
 
-from .conftest import TINY_DEMO, Workflow
-
-SETTINGS: dict[str, Any] = {name: TINY_DEMO[name] for name in ("training", "evaluate")}
 CLIPS = Demo(train=8, test_normal=4, test_anomaly=4, duration=2.0)
 YEAR = 2024
 # Behind the options, of which some take several words.
@@ -56,7 +54,7 @@ def section(zenodo: Zenodo, machines: list[str], **more: Any) -> dict[str, Any]:
 def test_recordings_are_retrieved_once_and_evaluated(workflow: Workflow, zenodo: Zenodo) -> None:
     zenodo.next_for("dev_fan.zip", cut(200_000))
     dataset = {"name": "dcase2024", "path": f"data/dcase{YEAR}"}
-    config = SETTINGS | {"run": "real", "dataset": dataset, "retrieve": section(zenodo, ["fan"])}
+    config = QUICK | {"run": "real", "dataset": dataset, "retrieve": section(zenodo, ["fan"])}
     # A killed download left this.
     leftover = workflow.folder / "data/dcase2024/development/fan/train/.clip.ab_3xyz9.part.wav"
     leftover.parent.mkdir(parents=True)

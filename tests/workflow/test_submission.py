@@ -17,9 +17,8 @@ from offnote.challenge import load_challenge, scan_rows
 from offnote.official import evaluate
 from offnote.package_check import check_submission
 
+from tests.workflow.runs import Workflow, copy_code
 from tests.years import LABEL, settings
-
-from .conftest import ROOT, Workflow
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +218,7 @@ def test_a_rehearsal_leaves_the_real_machines_of_the_evaluation_set_alone(sent: 
 
 def test_a_year_whose_evaluation_set_is_not_known_yet_has_all_but_a_submission(sent: Workflow, tmp_path: Path) -> None:
     """As the page on adding a year begins: the development set is there, and what machines follow is not."""
-    code = tmp_path / "code"
-    shutil.copytree(ROOT, code, ignore=shutil.ignore_patterns(".*", "results", "logs", "data", "tests"))
+    code = copy_code(tmp_path / "code")
     years = code / "config/datasets"
     text = (years / "dcase2024.yaml").read_text(encoding="utf-8")
     known = yaml.safe_load(text)

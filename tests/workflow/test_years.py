@@ -10,9 +10,8 @@ from offnote.challenge import load_challenge
 from offnote.official import evaluate
 from offnote.package_check import check_submission
 
+from tests.workflow.runs import Workflow
 from tests.years import LABEL, WHOLE, settings
-
-from .conftest import Workflow
 
 
 @pytest.mark.parametrize("year", [year for year in WHOLE if year != 2024])  # test_submission.py sends to that one
