@@ -94,14 +94,19 @@ def extract(recordings: tuple[Path, list[Entry]], output: Path, device: str) -> 
 
 
 def fit(
-    made: Path, directory: Path, device: str, batch_norm: bool = True, memory: float = 4096, kept: Path | None = None
+    made: Path,
+    directory: Path,
+    device: str,
+    batch_norm: bool = True,
+    kept: Path | None = None,
+    **training_settings: Any,
 ) -> Path:
     fit_small(
         [made],
         directory,
         window=config.Window(frames=5),
         model=small_model(hidden=[16, 4, 16], batch_norm=batch_norm),
-        training=TRAINING.model_copy(update={"memory": memory}),
+        training=TRAINING.model_copy(update=training_settings),
         device=device,
         checkpoints=kept,
     )
@@ -165,14 +170,16 @@ def test_frames_of_blocks_of_one_size_are_those_of_the_cpu_to_the_bit(
     assert np.array_equal(found, frames_in(on_cpu / "fan" / "id_00.h5"))
 
 
+@pytest.mark.parametrize("schedule", ["published", "fast"])
 @pytest.mark.parametrize("memory", [4096, STREAMED], ids=["resident", "streamed"])
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["plain", "batch_norm"])
 def test_models_are_those_of_the_cpu(
-    accelerator: Accelerator, on_cpu: Path, tmp_path: Path, batch_norm: bool, memory: float
+    accelerator: Accelerator, on_cpu: Path, tmp_path: Path, batch_norm: bool, memory: float, schedule: str
 ) -> None:
     made = on_cpu / "fan" / "id_00.h5"
-    expected = fit(made, tmp_path / "cpu", "cpu", batch_norm=batch_norm, memory=memory)
-    found, again = (fit(made, tmp_path / n, "cuda", batch_norm=batch_norm, memory=memory) for n in ("one", "two"))
+    settings: dict[str, Any] = {"batch_norm": batch_norm, "memory": memory, "schedule": schedule}
+    expected = fit(made, tmp_path / "cpu", "cpu", **settings)
+    found, again = (fit(made, tmp_path / name, "cuda", **settings) for name in ("one", "two"))
     assert_same_files(found, again, "model.safetensors", "model.json", "loss.csv")
     assert detectors.read_card(found).device["type"] == accelerator.device.type
     if accelerator.exact:

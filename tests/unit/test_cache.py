@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -260,6 +261,37 @@ def test_a_cache_that_contradicts_itself_is_refused(
             file["clips/domain"] = ["", ""]
         damage(file)
     with pytest.raises(InputError, match=sentence):
+        cache.read(path)
+
+
+def external_storage(file: h5py.File, elsewhere: Path) -> None:
+    elsewhere.write_bytes(bytes(320))
+    del file["frames"]
+    file.create_dataset("frames", (10, MELS), np.float32, external=[(str(elsewhere), 0, 320)])
+
+
+def virtual_dataset(file: h5py.File, elsewhere: Path) -> None:
+    layout = h5py.VirtualLayout((10, MELS), np.float32)
+    layout[:] = h5py.VirtualSource(str(elsewhere), "frames", (10, MELS))
+    del file["frames"]
+    file.create_virtual_dataset("frames", layout)
+
+
+def external_link(file: h5py.File, elsewhere: Path) -> None:
+    os.mkfifo(elsewhere)
+    del file["clips/path"]
+    file["clips/path"] = h5py.ExternalLink(str(elsewhere), "path")
+
+
+@pytest.mark.parametrize("refer", [external_storage, virtual_dataset, external_link])
+def test_a_cache_that_would_be_read_out_of_other_files_is_refused(
+    tmp_path: Path, refer: Callable[[h5py.File, Path], None]
+) -> None:
+    """A pipe would be waited for without end, and what lies elsewhere on the disk be taken for sound."""
+    path = foreign_cache(tmp_path / "id_00.h5")
+    with h5py.File(path, "a") as file:
+        refer(file, tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=r"id_00\.h5: /.* lies in another file"):
         cache.read(path)
 
 

@@ -91,6 +91,23 @@ def test_a_killed_fit_goes_on_and_ends_in_the_same_bytes(
     assert list((tmp_path / "kept").iterdir()) == []
 
 
+def test_no_half_written_checkpoint_takes_the_place_of_the_last(
+    tmp_path: Path, features: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: dict[str, bytes] = {}
+
+    def replace_once(temporary: Path, path: Path) -> None:
+        if kept:
+            raise Killed
+        temporary.rename(path)
+        kept[path.name] = path.read_bytes()
+
+    monkeypatch.setattr(Path, "replace", replace_once)
+    with pytest.raises(Killed):
+        fit(features, tmp_path / "killed", tmp_path / "kept")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kept").iterdir()} == kept
+
+
 def test_a_finished_fit_is_not_done_again_before_its_checkpoint_is_discarded(
     tmp_path: Path, features: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -364,6 +364,12 @@ def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path: Path) -> Non
     assert read_files([tmp_path / "below.yaml", tmp_path / "above.yaml"]) == expected
 
 
+# Each line stands for nine times as many values as the one above.
+ALIASES = "a0: &a0 [x]\n" + "".join(
+    f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 20)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
@@ -371,7 +377,14 @@ def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path: Path) -> Non
         ("word\n", "has no keys at its top level"),
         ("# nothing\n", "has no keys at its top level"),
         ("training: [\n", "is not YAML (line 2: "),
-        ("a: \0\n", "is not YAML ("),
+        ("a: \0\n", "is not YAML, or has values that are none ("),
+        ("run: 2026-02-30\n", "is not YAML, or has values that are none (day is out of range for month"),
+        ("seed: !!int ''\n", "is not YAML, or has values that are none ("),
+        ("seed: !!bool x\n", "is not YAML, or has values that are none ("),
+        (f"seed: {'9' * 5000}\n", "is not YAML, or has values that are none ("),
+        (f"run: {'[' * 20_000}\n", "is not YAML, or has values that are none ("),
+        ("runs: &a {x: *a}\n", "stands for more than 100000 values, or for itself"),
+        (ALIASES, "stands for more than 100000 values, or for itself"),
         (None, "cannot be read (No such file or directory)"),
     ],
 )

@@ -218,6 +218,8 @@ def _other_weights(directory: Path) -> None:
         (lambda directory: (directory / "model.safetensors").unlink(), "weights cannot be read"),
         (lambda directory: (directory / "model.safetensors").write_bytes(b"\x80\x04pickle"), "weights cannot be read"),
         (_other_weights, "not the weights that model.json beside it names"),
+        (_edit({"window": {"frames": 10**12}}), "fewer weights than the layers that model.json names"),
+        (_edit({"covariances": [{"domain": "", "windows": 9, "raised": 0}] * 10**4}), "fewer weights than the layers"),
         (_other_shapes, r"layers.0.weight is \(8, 16\), and by model.json \(8, 12\)"),
     ],
 )
@@ -226,3 +228,14 @@ def test_a_spoilt_model_is_refused(tmp_path: Path, spoil: Callable[[Path], None]
     spoil(directory)
     with pytest.raises(InputError, match=message):
         load_detector(directory, CPU)
+
+
+def test_no_half_written_model_carries_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no more")
+
+    made = made_cache(tmp_path / "fan" / "id_00.h5")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no more"):
+        fit([made], tmp_path / "model")
+    assert not list((tmp_path / "model").iterdir())

@@ -372,6 +372,7 @@ def read(path: Path) -> FeatureCache:
     with _mendable(path):
         file = h5py.File(path, "r", locking="best-effort")
         try:
+            _refuse_other_files(path, file)
             _check_format(path, file)
             _check_shapes(path, file)
             cache = FeatureCache(path, file)
@@ -395,6 +396,23 @@ def _mendable(path: Path) -> Iterator[None]:
         raise
     except Exception as error:  # h5py has one of nearly every kind
         raise InputError(f"{path}: not a feature cache, or damaged ({error}); delete it and make it again") from error
+
+
+def _refuse_other_files(path: Path, group: h5py.Group) -> None:
+    """Refuse a file that has its values in others, which HDF5 would read, or wait for, wherever they lie."""
+    for name in group:
+        elsewhere = not isinstance(group.get(name, getlink=True), h5py.HardLink)
+        if not elsewhere and isinstance(group[name], h5py.Group):
+            _refuse_other_files(path, group[name])
+        elsewhere = elsewhere or (isinstance(group[name], h5py.Dataset) and _is_stored_elsewhere(group[name]))
+        if elsewhere:
+            raise InputError(
+                f"{path}: {group.name.rstrip('/')}/{name} lies in another file; a feature cache is one file"
+            )
+
+
+def _is_stored_elsewhere(dataset: h5py.Dataset) -> bool:
+    return bool(dataset.external) or dataset.is_virtual
 
 
 def _check_format(path: Path, file: h5py.File) -> None:

@@ -31,6 +31,8 @@ PRESETS = ROOT / "config" / "presets"
 NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 RESERVED_NAMES = frozenset({"cache", "compare", "all"})
 DEFAULT_RUN = "demo"
+MOST_VALUES = 100_000
+"""Values of a configuration file: a thousand times those of the longest one can think of."""
 DEFAULT_PRESET = "mimii"
 
 Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
@@ -613,17 +615,30 @@ def read_file(path: Path) -> Mapping[str, Any]:
     """
     try:
         content = _parse(path.read_text(encoding="utf-8"))
+        too_large = _size(content, {}) > MOST_VALUES
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise InputError(f"{path}: is not YAML ({line}{error.problem})") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: is not YAML ({error})") from error
+    # A value such as the day 2026-02-30, or nothing for a number, ends PyYAML in any of these.
+    except (ValueError, yaml.YAMLError, LookupError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path}: is not YAML, or has values that are none ({error})") from error
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: has no keys at its top level; write at least one, such as `run: demo`")
+    if too_large:
+        raise InputError(f"{path}: stands for more than {MOST_VALUES} values, or for itself; write fewer aliases (*)")
     refuse_repeated_keys(path)
     return content
+
+
+def _size(value: Any, known: dict[int, int]) -> int:
+    """Count the values that a value consists of: aliases make many of few, and endless ones of themselves."""
+    if id(value) not in known:
+        known[id(value)] = MOST_VALUES + 1  # until it is known: it may hold itself
+        inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+        known[id(value)] = 1 + sum(_size(each, known) for each in inner)
+    return known[id(value)]
 
 
 def _parse(text: str) -> Any:

@@ -15,6 +15,7 @@ import math
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
@@ -281,6 +282,10 @@ class AutoencoderDetector:
         if hashlib.sha256(content).hexdigest() != card.weights_sha256:
             raise InputError(
                 f"{path}: not the weights that model.json beside it names; delete it, and run the same again"
+            )
+        if _values_named_by(card) > len(content):
+            raise InputError(
+                f"{path}: fewer weights than the layers that model.json names; delete it, and run the same again"
             )
         network = _network(card, torch.Generator())
         expected = network.state_dict()
@@ -658,6 +663,13 @@ def _about_covariances(
 
 def _of_domain(name: str) -> str:
     return f" of the domain {name!r}" if name else ""
+
+
+def _values_named_by(card: Card) -> int:
+    """Return how many values the layers and covariances have at least, of four bytes each, before room is made."""
+    inputs = card.window.frames * card.n_mels
+    layers = sum(width * following for width, following in pairwise([inputs, *card.model.hidden, inputs]))
+    return layers + len(card.covariances) * card.n_mels**2
 
 
 def _check_shapes(path: Path, found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:

@@ -26,6 +26,7 @@ from offnote.config import Evaluate
 from offnote.errors import InputError
 from offnote.evaluation import FIGURES, LabelledScores, MachineResult, MachineScores, machine_result
 from offnote.files import replacing
+from offnote.wording import counted
 
 FloatArray = npt.NDArray[np.float64]
 Curve = tuple[FloatArray, FloatArray]
@@ -64,12 +65,22 @@ class Losses:
 
 @dataclass(frozen=True)
 class Group:
-    """Clips that share a strip of the histogram: how many there are, and their scores in all trials."""
+    """Clips that share a strip of the histogram, and their scores in each trial."""
 
     name: str
-    clips: int
-    scores: FloatArray
+    trials: Sequence[FloatArray]
     colour: str
+
+    @property
+    def scores(self) -> FloatArray:
+        """The scores of all trials together."""
+        return np.concatenate(self.trials)
+
+    @property
+    def size(self) -> str:
+        """How many clips there are, and in how many trials each was scored."""
+        clips = counted(len(self.trials[0]), "clip")
+        return clips if len(self.trials) == 1 else f"{clips}, {len(self.trials)} trials"
 
 
 def draw_machine(
@@ -160,14 +171,15 @@ def draw_roc(figure: Figure, result: MachineResult, settings: Evaluate) -> None:
     if len(curves) > 1:
         for number, curve in enumerate(curves):
             axes.plot(*curve, color=SKY, lw=0.8, zorder=1, label=None if number else f"each of {len(curves)} trials")
-    axes.legend(loc="lower right", title=_legend_title(result, settings), alignment="left")
+    # Below the axes: wherever within them, it would lie on the curve of some machine.
+    figure.legend(loc="outside lower center", title=_legend_title(result, settings), alignment="left")
 
 
 def draw_histogram(figure: Figure, result: MachineResult, settings: Evaluate) -> None:
     """Draw how the scores of each group of clips are spread: a row a group, all trials together.
 
-    Heights are shares of the group's clips, on one scale for all rows. A line marks the 95 % point of the held-out
-    clips. The axis is logarithmic where the scores have a long upper tail.
+    Heights are shares of the group's scores, on one scale for all rows. A line for each trial marks the 95 % point of
+    its held-out clips. The axis is logarithmic where the scores have a long upper tail.
     """
     axes = figure.add_subplot()
     axes.set_title(f"{result.scored.name}: scores")
@@ -183,9 +195,9 @@ def draw_histogram(figure: Figure, result: MachineResult, settings: Evaluate) ->
         axes.axhline(row, color=FAINT, lw=0.8)
         axes.stairs(row + height * share, edges, baseline=row, fill=True, color=group.colour)
         if group.name == HELD_OUT:
-            _mark(axes, float(np.quantile(group.scores, 0.95, method="higher")), "95 % point of held-out clips")
+            _mark(axes, [float(np.quantile(trial, 0.95, method="higher")) for trial in group.trials])
     axes.set(xlabel=f"score ({settings.aggregator})", xscale=scale, ylim=(0, len(groups)))
-    axes.set_yticks([row + 0.4 for row in rows], [f"{group.name}\n{group.clips} clips" for group in groups])
+    axes.set_yticks([row + 0.4 for row in rows], [f"{group.name}\n{group.size}" for group in groups])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
 
@@ -193,7 +205,7 @@ def draw_histogram(figure: Figure, result: MachineResult, settings: Evaluate) ->
 def draw_losses(figure: Figure, name: str, losses: Sequence[Losses]) -> None:
     """Draw the training and validation losses of every trial, on a logarithmic axis."""
     axes = figure.add_subplot()
-    axes.set(title=f"{name}: training", xlabel="epoch", ylabel="loss")
+    axes.set(title=f"{name}: training", xlabel="epoch", ylabel="loss (dB²)")
     if not any(len(trial.epochs) for trial in losses):
         _say_instead(axes, "There is no training to show.")
         return
@@ -254,12 +266,13 @@ def _score_groups(joined: LabelledScores) -> list[Group]:
         ("test, anomaly", list(joined.of("anomaly")), VERMILION),
         ("test, without label", list(joined.of("")), ORANGE),
     ]
-    groups = [Group(name, len(trials[0]), np.concatenate(trials), colour) for name, trials, colour in candidates]
-    return [group for group in groups if group.clips]
+    return [Group(name, trials, colour) for name, trials, colour in candidates if len(trials[0])]
 
 
-def _mark(axes: Axes, score: float, text: str) -> None:
-    axes.axvline(score, color=INK, lw=1, ls=(0, (4, 3)), label=text)
+def _mark(axes: Axes, scores: Sequence[float]) -> None:
+    text = "95 % point of held-out clips" + (f", each of {len(scores)} trials" if len(scores) > 1 else "")
+    for number, score in enumerate(scores):
+        axes.axvline(score, color=INK, lw=1, ls=(0, (4, 3)), label=None if number else text)
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0.2)
 
 

@@ -243,7 +243,7 @@ def read_description(path: Path) -> Description:
         written_as = found["format"], found["format_version"]
         excluded = [Excluded(_entry(row), row["reason"]) for row in found["excluded"]]
         description = Description(found["status"], excluded, found["scores_sha256"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{file}: it must tell which clips have no score; score the machine again") from error
     if written_as != (FORMAT, FORMAT_VERSION):
         raise InputError(
