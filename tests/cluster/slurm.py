@@ -137,9 +137,12 @@ class Slurm:
         """Submit a script with sbatch, and return the number of the job."""
         return int(_run("sbatch", "--parsable", f"--chdir={folder}", *command, environment=environment))
 
-    def requeue(self, number: int) -> None:
-        """Stop a job and put it into the queue again, as a preemption or an administrator does."""
-        _run("scontrol", "requeue", str(number))
+    def requeue(self, number: int, *, by_itself: bool = False) -> None:
+        """Stop a job and put it into the queue again, as a preemption does, or tell it that its time is nearly over."""
+        if by_itself:
+            _run("scancel", "--batch", "--signal=USR1", str(number))
+        else:
+            _run("scontrol", "requeue", str(number))
         wait("not in the queue again", lambda: self.job(number).state == "PENDING")
         wait("not stopped", lambda: not processes_of(number) and self.node_states() == {"idle"})
         # Otherwise Slurm lets two minutes go by.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.runs import BY_SUBMISSIONS, LONG, SMALL, results, submit_allocation
 from tests.cluster.slurm import Slurm, wait
 from tests.workflow.runs import Workflow
@@ -26,15 +28,17 @@ def test_slurm_gives_gpus_few_submissions_and_the_bytes_of_a_local_run(slurm: Sl
     assert results(there) == results(here)
 
 
+@pytest.mark.parametrize("out_of_time", [False, True])
 def test_in_one_allocation_a_requeue_in_mid_training_changes_no_byte(
-    slurm: Slurm, undisturbed: Workflow, tmp_path: Path
+    slurm: Slurm, undisturbed: Workflow, tmp_path: Path, out_of_time: bool
 ) -> None:
     flow = Workflow(tmp_path)
     number = submit_allocation(slurm, flow, LONG)
     wait("no checkpoint", lambda: bool(flow.files("cache/checkpoints/*/*.safetensors")), seconds=180)
-    slurm.requeue(number)
+    slurm.requeue(number, by_itself=out_of_time)
     wait("not done", lambda: slurm.job(number).state == "COMPLETED", seconds=300)
     assert slurm.job(number).facts["Restarts"] == "1"
     log = (flow.folder / "logs/train/small/rotor/id_00/trial_0.log").read_text()
     assert "training goes on after epoch" in log
     assert results(flow) == results(undisturbed)
+    assert ("out of time" in (flow.folder / f"offnote-{number}.log").read_text()) == out_of_time

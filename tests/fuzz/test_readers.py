@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import resource
 import shutil
 import stat
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -25,6 +27,8 @@ from tests.fuzz.readers import READERS, cached, read_cache, read_zip
 from tests.fuzz.sandbox import only_reads
 
 CASES = int(os.environ.get("CASES", "60"))
+MEMORY = 4 * 2**30
+"""What a case may take besides what the process has."""
 SECONDS = 120
 """A case that takes longer ends the tests, with a traceback of where it hangs."""
 
@@ -36,11 +40,13 @@ PIECES = [
     b"&a [x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c]",
 ]  # fmt: skip
 
-Change = tuple[str, float, int, bytes]
+# Where a change begins: at a share of the file, or, as all depends on headers, at one of its first bytes.
+Place = float | int
+Change = tuple[str, Place, int, bytes]
 CHANGES = st.lists(
     st.tuples(
         st.sampled_from(["set", "insert", "remove", "cut", "double", "swap"]),
-        st.floats(0, 1),
+        st.floats(0, 1) | st.integers(0, 63),
         st.integers(1, 64),
         st.sampled_from(PIECES) | st.binary(min_size=1, max_size=8),
     ),
@@ -51,7 +57,7 @@ CHANGES = st.lists(
 
 def changed(content: bytes, changes: list[Change]) -> bytes:
     for kind, place, length, piece in changes:
-        at = round(place * len(content))
+        at = min(place, len(content)) if isinstance(place, int) else round(place * len(content))
         if kind == "set":
             content = content[:at] + piece + content[at + len(piece) :]
         elif kind == "insert":
@@ -84,12 +90,24 @@ def told(record_property: Callable[[str, object], None]) -> Iterator[dict[str, i
     record_property("cases", counts)
 
 
+@contextmanager
+def within(more: int) -> Iterator[None]:
+    """Let the block ask for so much memory, and no more, besides what the process has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 def read(folder: Path, reader: Callable[[Path], object], counts: dict[str, int]) -> None:
     """Read what lies in a folder, which may be refused by one sentence and by nothing else."""
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     try:
         # What numpy has to say of overflows is no fault of a reader's.
-        with only_reads(folder), warnings.catch_warnings(action="ignore"):
+        with only_reads(folder), within(MEMORY), warnings.catch_warnings(action="ignore"):
             reader(folder)
         counts["taken"] += 1
     except InputError:

@@ -38,9 +38,9 @@ def started(tmp_path: Path) -> subprocess.Popen[bytes]:
     return start_in(tmp_path, CONFIG)
 
 
-def start_in(folder: Path, config: dict[str, Any]) -> subprocess.Popen[bytes]:
+def start_in(folder: Path, config: dict[str, Any], *options: str) -> subprocess.Popen[bytes]:
     """Start Snakemake in a folder, and return its process."""
-    command = Workflow(folder).command(config)
+    command = Workflow(folder).command(config, *options)
     with (folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen)
 
@@ -62,7 +62,7 @@ def worker(snakemake: subprocess.Popen[bytes], stage: str) -> psutil.Process:
         workers = psutil.Process(snakemake.pid).children(recursive=True)
         return [process for process in workers if any(f".{stage}.py" in part for part in process.cmdline())]
 
-    process: psutil.Process = wait_for(found, f"a job of {stage}")[0]
+    process: psutil.Process = wait_for(found, f"a job of {stage}", pause=0.01)[0]
     return process
 
 
@@ -123,6 +123,20 @@ def test_after_a_kill_the_same_command_carries_on_to_the_same_scores(
     if stage == "train":
         logs = [path.read_text() for path in (tmp_path / "logs/train").rglob("*.log")]
         assert any("training goes on after epoch" in text for text in logs)
+
+
+def test_a_job_of_each_stage_is_killed_in_turn(tmp_path: Path) -> None:
+    flow, undisturbed = Workflow(tmp_path / "flow"), Workflow(tmp_path / "undisturbed")
+    for workflow in (flow, undisturbed):
+        workflow.folder.mkdir()
+    for stage in ("index", "synthesise", "features", "train", "score", "figures", "evaluate", "manifest"):
+        kill_worker(start_in(flow.folder, TINY_DEMO, "--until", stage), stage)
+    flow.finish(TINY_DEMO)
+    undisturbed.finish(TINY_DEMO)
+    for pattern in ("cache/**/*.*", "demo/**/*.*"):
+        assert flow.files(pattern) == undisturbed.files(pattern)
+    assert not list((flow.folder / "results").rglob(".*"))
+    assert flow.planned(TINY_DEMO) == {}
 
 
 def test_after_a_kill_another_configuration_has_its_own_models(

@@ -105,7 +105,7 @@ def test_no_half_written_checkpoint_takes_the_place_of_the_last(
     monkeypatch.setattr(Path, "replace", replace_once)
     with pytest.raises(Killed):
         fit(features, tmp_path / "killed", tmp_path / "kept")
-    assert {path.name: path.read_bytes() for path in (tmp_path / "kept").iterdir()} == kept
+    assert {path.name: path.read_bytes() for path in (tmp_path / "kept").rglob("*.*")} == kept
 
 
 def test_a_finished_fit_is_not_done_again_before_its_checkpoint_is_discarded(

@@ -43,9 +43,11 @@ def get_ready():
         if any(job.rule.name == "retrieve_archive" for job in needed):
             for folder in ("archives", *SHARED.retrieve.sets):
                 clear_leftovers(RETRIEVED / folder)
-        if workflow.local_exec:
+        # On a cluster, --cores is the most that a job gets.
+        if cores := workflow.resource_settings.cores:
             for job in needed:
-                require_threads(job.params.get("threads", 1), workflow.cores)
+                require_threads(job.params.get("threads", 1), cores)
+        if workflow.local_exec:
             if any(job.resources.get("gpu", 0) for job in needed):
                 require_gpus()
     except InputError as error:

@@ -191,11 +191,11 @@ class Gate(Section):
 class Features(Section):
     """The log-mel spectrogram."""
 
-    n_fft: Annotated[int, Field(ge=2, multiple_of=2)] = Field(
+    n_fft: Annotated[int, Field(ge=2, le=2**20, multiple_of=2)] = Field(
         description="Samples in one frame's Fourier transform, an even number."
     )
     hop_length: Positive = Field(description="Samples from one frame to the next.")
-    n_mels: Positive = Field(description="Mel bands: the values in one frame.")
+    n_mels: Annotated[int, Field(ge=1, le=4096)] = Field(description="Mel bands: the values in one frame.")
     power: Annotated[float, Field(gt=0.0)] = Field(
         description="Exponent of the magnitude: 2 for energy, 1 for amplitude."
     )
@@ -222,7 +222,9 @@ class Features(Section):
 class Window(Section):
     """The context window: what the autoencoder sees at once."""
 
-    frames: Positive = Field(description="Neighbouring frames side by side in one training vector.")
+    frames: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="Neighbouring frames side by side in one training vector."
+    )
 
 
 class Model(Section):
@@ -234,7 +236,9 @@ class Model(Section):
     scope: Literal["machine", "type", "set"] = Field(
         description="One model for each `machine` ID, for each machine `type`, or for the whole `set`."
     )
-    hidden: list[Positive] = Field(description="Widths of the hidden layers, the bottleneck among them.", min_length=1)
+    hidden: list[Annotated[int, Field(ge=1, le=100_000)]] = Field(
+        description="Widths of the hidden layers, the bottleneck among them.", min_length=1
+    )
     batch_norm: bool = Field(description="Batch normalisation after each hidden layer, before its ReLU.")
     batch_norm_momentum: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         description="Weight of the newest batch in the running statistics (torch's sense; Keras writes 1 minus this)."
