@@ -20,9 +20,9 @@ def test_slurm_gives_gpus_few_submissions_and_the_bytes_of_a_local_run(slurm: Sl
     there.finish(SMALL, *BY_SUBMISSIONS)
     jobs = slurm.jobs()[before:]
     assert {job.state for job in jobs} == {"COMPLETED"}
-    # Of 4 machines, 2 a job: recordings in one, features, models, scores and figures in two each, and the clip list,
-    # tables and manifest.
-    assert len(jobs) == 12
+    # Of 4 machines, 2 a job: recordings and figures in one each, features, models and scores in two each, and the clip
+    # list, tables and manifest.
+    assert len(jobs) == 11
     assert [job.gpus for job in jobs].count(1) == 6
     assert len(results(there)) == 4 * (3 + 2) + 7
     assert results(there) == results(here)

@@ -291,8 +291,22 @@ def test_a_cache_that_would_be_read_out_of_other_files_is_refused(
     path = foreign_cache(tmp_path / "id_00.h5")
     with h5py.File(path, "a") as file:
         refer(file, tmp_path / "elsewhere")
-    with pytest.raises(InputError, match=r"id_00\.h5: /.* lies in another file"):
+    with pytest.raises(InputError, match=r"id_00\.h5: /.* is a link, or lies in another file"):
         cache.read(path)
+
+
+def test_groups_within_groups_hold_up_no_reader(tmp_path: Path) -> None:
+    """Every way through them is one of a million million."""
+    path = foreign_cache(tmp_path / "id_00.h5")
+    with h5py.File(path, "a") as file:
+        group = file.create_group("more")
+        for _ in range(40):
+            inner = group.create_group("a")
+            group["b"] = inner
+            group = inner
+        group["again"] = file["more"]
+    with cache.read(path) as found:
+        assert len(found) == 2
 
 
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:

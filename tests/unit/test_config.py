@@ -364,6 +364,14 @@ def test_files_are_laid_over_each_other_as_snakemake_does(tmp_path: Path) -> Non
     assert read_files([tmp_path / "below.yaml", tmp_path / "above.yaml"]) == expected
 
 
+@pytest.mark.parametrize(
+    "stated", [{"run": "a" * 20}, {"dataset": {"name": "b" * 201}}, {"runs": {"c" * 20: {}}}], ids=str
+)
+def test_names_that_files_or_snakemake_could_not_bear_are_refused(stated: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is too long, or ends in one piece again and again"):
+        resolve(stated)
+
+
 # Each line stands for nine times as many values as the one above.
 ALIASES = "a0: &a0 [x]\n" + "".join(
     f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]\n" for level in range(1, 20)

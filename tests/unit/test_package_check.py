@@ -7,6 +7,7 @@ import os
 import random
 import re
 import stat
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -550,7 +551,37 @@ def test_members_that_are_encrypted(good: dict[int, Files], tmp_path: Path) -> N
     assert said(check_submission(path, 2026)) == [f"{META}: is encrypted; pack it without a password"]
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_inflate_all_at_once_are_refused(good: dict[int, Files], tmp_path: Path, method: int) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in good[2026].items():
+            archive.writestr(name, content, method if name == META else zipfile.ZIP_DEFLATED)
+    [line] = said(check_submission(path, 2026))
+    assert line.startswith(f"{META}: is packed by an unusual method; pack it as zip programs do")
+
+
+def test_what_hides_its_size_is_not_inflated_whole(good: dict[int, Files], tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.zip", dict(good[2026]) | {META: bytes(200_000_000)})
+    content = path.read_bytes()
+    path.write_bytes(content.replace((200_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    tracemalloc.start()
+    try:
+        [line] = said(check_submission(path, 2026))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert line.startswith(f"{META}: is damaged in the archive (Bad CRC-32")
+    assert peak < 20_000_000
+
+
+def test_a_number_too_long_to_be_written_is_no_crash(good: dict[int, Files]) -> None:
+    files = dict(good[2026])
+    files[META] = re.sub(rb"label: .*", b"label: 0x" + b"f" * 5000, files[META], count=1)
+    assert f"{META}: submission.label: a number of thousands of digits is no text" in said(check_files(files, 2026))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_damaged_members(good: dict[int, Files], tmp_path: Path, method: int) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", method) as archive:

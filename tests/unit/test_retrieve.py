@@ -589,6 +589,14 @@ def test_a_bomb_that_hides_its_size_is_stopped_at_it(tmp_path: Path) -> None:
     assert [path for path in (tmp_path / "target").rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_that_inflate_all_at_once_are_refused(tmp_path: Path, method: int) -> None:
+    archive = tmp_path / "bomb.zip"
+    archive.write_bytes(zipped({"fan/a.wav": bytes(1000)}, method))
+    with pytest.raises(InputError, match=r"bomb\.zip: .*fan/a\.wav.*packed by an unusual method"):
+        unpack(archive, tmp_path / "target")
+
+
 def test_an_encrypted_archive_is_named(tmp_path: Path) -> None:
     archive = tmp_path / "secret.zip"
     content = bytearray(zipped({"fan/a.wav": b"x"}))
@@ -616,10 +624,9 @@ def flip(whole: bytes, place: int, value: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_damaged_archive_is_named_and_leaves_nothing_half_written(tmp_path: Path, compression: int) -> None:
+def test_a_damaged_archive_is_named_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     files = {f"fan/train/{number}.wav": random.Random(number).randbytes(200) for number in range(4)}
-    intact = zipped(files, compression)
+    intact = zipped(files, zipfile.ZIP_DEFLATED)
     refused = 0
     for number, content in enumerate(damaged(intact)):
         archive, target = tmp_path / f"{number}.zip", tmp_path / f"{number}"

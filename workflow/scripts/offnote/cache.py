@@ -398,21 +398,18 @@ def _mendable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: not a feature cache, or damaged ({error}); delete it and make it again") from error
 
 
-def _refuse_other_files(path: Path, group: h5py.Group) -> None:
+def _refuse_other_files(path: Path, file: h5py.File) -> None:
     """Refuse a file that has its values in others, which HDF5 would read, or wait for, wherever they lie."""
-    for name in group:
-        elsewhere = not isinstance(group.get(name, getlink=True), h5py.HardLink)
-        if not elsewhere and isinstance(group[name], h5py.Group):
-            _refuse_other_files(path, group[name])
-        elsewhere = elsewhere or (isinstance(group[name], h5py.Dataset) and _is_stored_elsewhere(group[name]))
-        if elsewhere:
-            raise InputError(
-                f"{path}: {group.name.rstrip('/')}/{name} lies in another file; a feature cache is one file"
-            )
 
+    def elsewhere(name: str, link: object) -> str | None:
+        if isinstance(link, h5py.HardLink):
+            item = file[name]
+            if not (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)):
+                return None
+        return name
 
-def _is_stored_elsewhere(dataset: h5py.Dataset) -> bool:
-    return bool(dataset.external) or dataset.is_virtual
+    if name := file.visititems_links(elsewhere):
+        raise InputError(f"{path}: /{name} is a link, or lies in another file; a feature cache is one file")
 
 
 def _check_format(path: Path, file: h5py.File) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
-from offnote.config import NAME_PATTERN, RESERVED_NAMES
+from offnote.config import NAME_PATTERN, RESERVED_NAMES, why_unbearable
 from offnote.errors import InputError
 from offnote.files import replacing
 
@@ -24,10 +24,6 @@ DOMAINS = ("", "source", "target")
 LABELS = {"": "", "normal": "normal", "anomaly": "anomaly", "abnormal": "anomaly"}
 REQUIRED = ("path", "machine_type", "machine_id", "split")
 
-# Of a machine type or ID: file systems take names of 255 bytes, and temporary files are called by longer ones.
-LONGEST_NAME = 200
-# Snakemake takes a name that ends in twenty times the same for the work of a rule that never ends.
-REPEATING = re.compile(r"(.+?)\1{19}$")
 
 # What every program reads as a number; Python's float() takes 1_000 and digits of other scripts too.
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -280,11 +276,8 @@ def check_name(where: str, name: str) -> None:
     InputError
         Says what a name may be made of.
     """
-    if len(name) > LONGEST_NAME or REPEATING.search(name):
-        raise InputError(
-            f"{where}: {name!r} is too long, or ends in one piece again and again; give it a name of up to "
-            f"{LONGEST_NAME} characters"
-        )
+    if why := why_unbearable(name):
+        raise InputError(f"{where}: {why}")
     if not re.fullmatch(NAME_PATTERN, name) or name in RESERVED_NAMES:
         raise InputError(
             f"{where}: {name!r} cannot be a folder's name here; use letters, digits, '_', '-' and '.', starting with a "

@@ -12,6 +12,7 @@ import argparse
 import difflib
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -38,7 +39,28 @@ DEFAULT_PRESET = "mimii"
 Name = Annotated[str, Field(pattern=rf"^{NAME_PATTERN}$")]
 
 
+# File systems take names of 255 bytes, and temporary files are called by longer ones than those they become.
+LONGEST_NAME = 200
+# Snakemake takes a name that ends in twenty times the same for the work of a rule that never ends.
+REPEATING = re.compile(r"(.+?)\1{19}$")
+
+
+def why_unbearable(name: str) -> str:
+    """Say why files or Snakemake cannot bear a name; nothing where they can.
+
+    Examples
+    --------
+    >>> why_unbearable("id_00"), why_unbearable("id_" + 20 * "0")[:45]
+    ('', "'id_00000000000000000000' is too long, or ends")
+    """
+    if len(name) <= LONGEST_NAME and not REPEATING.search(name):
+        return ""
+    return f"{name!r} is too long, or ends in one piece again and again; take a name of up to {LONGEST_NAME} characters"
+
+
 def _not_reserved(name: str) -> str:
+    if why := why_unbearable(name):
+        raise ValueError(why)
     if name in RESERVED_NAMES:
         raise ValueError(f"the name {name!r} is reserved for the workflow's own folders: choose another")
     return name

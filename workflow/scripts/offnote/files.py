@@ -25,6 +25,8 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 # What `zipfile` raises where an archive is damaged, or of a kind it does not know. The decompressors have errors of
 # their own; bzip2's is an OSError without a number.
 ZIP_DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, RuntimeError, OSError, ValueError)
+# Of these methods `zipfile` inflates no more at once than it is asked for; of others, a hidden size fills the memory.
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}\.part(\..+)?")
 
 

@@ -160,7 +160,10 @@ def _is_number(value: Any) -> bool:
 
 
 def _show(value: Any) -> str:
-    return "!!null" if value is None else SHOWN.repr(value)
+    try:
+        return "!!null" if value is None else SHOWN.repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
 
 
 def _check_names(keys: _Keys, submission: Mapping[Any, Any], label: str) -> None:

@@ -1,6 +1,7 @@
 """The files of a submission, in a folder or a zip archive of whomever: read, and nothing more than that.
 
-What cannot be read, or may not lie there, is told in findings; no file of a stranger is unpacked or followed anywhere.
+What cannot be read, or may not lie there, is told in findings. Nothing of an archive is unpacked, and in a folder no
+link to another folder is followed; a link to a file stands for that file.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from offnote.errors import InputError
-from offnote.files import ZIP_DAMAGE
+from offnote.files import ZIP_DAMAGE, ZIP_METHODS
 from offnote.wording import printable
 
 ROOT = "task2"
@@ -26,6 +27,9 @@ META, REPORT = ".meta.yaml", ".technical_report.pdf"
 
 LARGEST = 2**26
 """Bytes of a file that is still read; none of a submission comes near."""
+
+PIECE = 2**16
+"""Bytes that are inflated at once."""
 
 MOST = 2**28
 """Bytes of all files together that are still read."""
@@ -195,10 +199,14 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, content: Con
         content.complain(name, "is encrypted; pack it without a password")
     elif stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
         content.complain(name, "is no plain file; put the file itself into the archive")
+    elif member.compress_type not in ZIP_METHODS:
+        content.complain(name, "is packed by an unusual method; pack it as zip programs do by themselves (deflate)")
     elif content.has_room(name, member.file_size):
         try:
-            # What does not belong there is read too, for it may be what is damaged, but it is not kept.
-            read = archive.read(member)
+            # What does not belong there is read too, for it may be what is damaged, but it is not kept. In pieces, for
+            # what hides its size is inflated whole otherwise.
+            with archive.open(member) as stream:
+                read = b"".join(iter(lambda: stream.read(PIECE), b""))
             content.files[name] = read if name.endswith(READ) else None
         except ZIP_DAMAGE as error:
             content.complain(name, f"is damaged in the archive ({error}); pack it again")

@@ -35,7 +35,7 @@ from offnote import __version__
 from offnote.config import RecordSet, Retrieve
 from offnote.descriptions import describe, name_of, path_of, years
 from offnote.errors import InputError
-from offnote.files import ZIP_DAMAGE, nearest, replacing
+from offnote.files import ZIP_DAMAGE, ZIP_METHODS, nearest, replacing
 from offnote.logs import log, progress
 
 # Not loaded with the Snakefile, and so by every job: it takes 0.2 s.
@@ -671,6 +671,8 @@ def _why_unsafe(member: zipfile.ZipInfo, counts: Mapping[PurePosixPath, int], fi
         return "a path that leads out of its folder"
     if kind not in (0, stat.S_IFDIR if member.is_dir() else stat.S_IFREG):
         return "a link, or something else that is no file"
+    if member.compress_type not in ZIP_METHODS:
+        return "which is packed by an unusual method"
     if counts[path] > 1 or any(parent in files for parent in path.parents):
         return "in whose place it holds something else too"
     return ""
