@@ -50,7 +50,7 @@ def why_unbearable(name: str) -> str:
 
     Examples
     --------
-    >>> why_unbearable("id_00"), why_unbearable("id_" + 20 * "0")[:45]
+    >>> why_unbearable("id_00"), why_unbearable("id_" + 20 * "0")[:46]
     ('', "'id_00000000000000000000' is too long, or ends")
     """
     if len(name) <= LONGEST_NAME and not REPEATING.search(name):
