@@ -55,12 +55,21 @@ def wait_for(found: Callable[[], Any], what: str, pause: float = 0.05) -> Any:
     pytest.fail(f"waited {PATIENCE:.0f} s for {what}")
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; an empty one where it has just ended."""
+    try:
+        command: list[str] = process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+    return command
+
+
 def worker(snakemake: subprocess.Popen[bytes], stage: str) -> psutil.Process:
     """Wait for a job of a stage, and return its process."""
 
     def found() -> list[psutil.Process]:
         workers = psutil.Process(snakemake.pid).children(recursive=True)
-        return [process for process in workers if any(f".{stage}.py" in part for part in process.cmdline())]
+        return [process for process in workers if any(f".{stage}.py" in part for part in command_of(process))]
 
     process: psutil.Process = wait_for(found, f"a job of {stage}", pause=0.01)[0]
     return process
