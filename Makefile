@@ -21,7 +21,7 @@ fuzz: $(VENV)/ready ## give every reader CASES=8000 files of each kind with chan
 	CASES=$(or $(CASES),8000) pytest --numprocesses auto tests/fuzz
 
 test-kill: $(VENV)/ready ## run the tests that kill jobs and Snakemake at many moments (minutes)
-	pytest tests/kill
+	pytest --numprocesses auto --dist loadfile tests/kill
 
 test-load: $(VENV)/ready ## run as many clips and machines as DCASE 2020 has through the workflow (minutes)
 	pytest --capture no tests/load
