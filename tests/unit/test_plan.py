@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offnote.batches import Batch, in_batches
 from offnote.challenge import load_challenge
 from offnote.clips import Entry, Machine
 from offnote.errors import InputError
-from offnote.plan import Batch, Listing, Run, batches, plan, plan_rehearsals
+from offnote.plan import Run, plan, plan_rehearsals
+from offnote.recordings import Listing
 
 from tests.small import noise, small_cache
 
@@ -216,7 +218,7 @@ def test_what_stands_in_the_way_of_a_rehearsal_is_said_to_who_asks_for_it(tmp_pa
 
 
 def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:
-    [batch] = batches("score", [({"run": "a"}, [FAN_0, PUMP])], 1)
+    [batch] = in_batches("score", [({"run": "a"}, [FAN_0, PUMP])], 1)
     assert batch.name == "score"
     assert batch.all("{run}/{machine_type}/{machine_id}") == ["{run}/{machine_type}/{machine_id}"]
     wildcards = {"run": "a", "machine_type": "fan", "machine_id": "id_00"}
@@ -225,7 +227,7 @@ def test_a_batch_of_one_stands_for_all_by_its_wildcards() -> None:
 
 def test_batches_cover_every_member_once() -> None:
     groups = [({"run": "a"}, [FAN_0, FAN_2, PUMP]), ({"run": "b"}, [FAN_0])]
-    made = batches("score", groups, 2)
+    made = in_batches("score", groups, 2)
     assert [batch.name for batch in made] == ["score_0_0", "score_0_1", "score_1_0"]
     assert [path for batch in made for path in batch.all("{run}/{machine_type}/{machine_id}/{trial}")] == [
         "a/fan/id_00/{trial}",

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from offnote import plan, synthetic_challenge
+from offnote import synthetic_challenge
+from offnote.batches import Batch, demo_batches, demo_paths, in_batches
 from offnote.clips import Machine
 from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
 from offnote.device import gpu_expected
@@ -12,13 +13,15 @@ from offnote.errors import InputError
 from offnote.evaluation import FIGURES as FIGURE_FILES
 from offnote.evaluation import TABLES as TABLE_FILES
 from offnote.official import TABLES as OFFICIAL_FILES
+from offnote.plan import FEATURES, plan, plan_rehearsals, plan_submission
 from offnote.provenance import PACKAGE, code_hash
+from offnote.recordings import Listing, demo_folder
 from offnote.retrieve import planned_archives, planned_folder
 from offnote.scores import description_of
 from offnote.submission import CHECK
 
 CLIPS = "results/cache/clips/{dataset}.tsv"
-FEATURES = plan.FEATURES
+CHECKPOINTS = "results/cache/checkpoints"
 MODEL = "results/{run}/models/{machine_type}/{machine_id}/trial_{trial}"
 SCORES = "results/{run}/scores/{machine_type}/{machine_id}/trial_{trial}.csv"
 TABLES = "results/{run}/tables"
@@ -66,16 +69,16 @@ try:
     RETRIEVED = planned_folder(SHARED.retrieve)
     ARCHIVES = planned_archives(SHARED.retrieve, asked="retrieve" in sys.argv)
     try:
-        RUNS = plan.plan(config, list_storage)
+        RUNS = plan(config, list_storage)
     except InputError:
         # The recordings may be those that `snakemake retrieve` is to bring: until then there are no runs.
         if not ARCHIVES or (workflow.is_main_process and "retrieve" not in sys.argv):
             raise
         RUNS = {}
-    SENT = plan.plan_submission(RUNS, {"submission", "rehearse"} & set(sys.argv)) if RUNS else None
+    SENT = plan_submission(RUNS, {"submission", "rehearse"} & set(sys.argv)) if RUNS else None
     # The runs that were asked for, and for each of a submission one that rehearses it.
     ASKED = list(RUNS)
-    REHEARSALS = plan.plan_rehearsals(SENT.systems, "rehearse" in sys.argv) if SENT else {}
+    REHEARSALS = plan_rehearsals(SENT.systems, "rehearse" in sys.argv) if SENT else {}
     RUNS |= {rehearsal.settings.run: rehearsal for rehearsal in REHEARSALS.values()}
 except InputError as error:
     typed = ", --config" if workflow.config_settings.config else ""

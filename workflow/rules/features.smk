@@ -2,7 +2,7 @@
 FEATURE_GROUPS = [({"dataset": dataset, "key": key}, machines) for (dataset, key), machines in CACHED.items()]
 
 
-for batch in plan.batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
+for batch in in_batches("features", FEATURE_GROUPS, SHARED.jobs.machines):
 
     rule:
         name:

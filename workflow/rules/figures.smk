@@ -16,7 +16,7 @@ def drawn(batch, file):
     return figures
 
 
-for batch in plan.batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
+for batch in in_batches("figures", FIGURE_GROUPS, SHARED.jobs.machines):
 
     rule:
         name:

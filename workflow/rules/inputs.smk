@@ -226,8 +226,8 @@ def benchmarks_of(runs):
         stages = (("features", FEATURE_GROUPS, dataset), ("train", MODEL_GROUPS, own), ("score", SCORE_GROUPS, own))
         for stage, groups, known in stages:
             pattern = f"{LOGS[stage]}.benchmark.jsonl"
-            batches = [batch for batch in plan.batches(stage, groups, SHARED.jobs.machines) if batch.known == known]
-            each = [plan.Batch(stage, known, tuple(members)) for wanted, members in groups if wanted == known]
+            batches = [batch for batch in in_batches(stage, groups, SHARED.jobs.machines) if batch.known == known]
+            each = [Batch(stage, known, tuple(members)) for wanted, members in groups if wanted == known]
             # Where a job does one machine only, a single batch stands for all, and knows none.
             paths = [batch.one(pattern) for batch in batches] or [path for batch in each for path in batch.all(pattern)]
             filled = [path.replace("{trial}", str(trial)) for path in paths for trial in run.trials]

@@ -2,7 +2,7 @@
 SCORE_GROUPS = [({"run": name}, run.scored_machines) for name, run in RUNS.items()]
 
 
-for batch in plan.batches("score", SCORE_GROUPS, SHARED.jobs.machines):
+for batch in in_batches("score", SCORE_GROUPS, SHARED.jobs.machines):
 
     rule:
         name:

@@ -26,4 +26,4 @@ def list_storage(query):
             f"dataset.path: {query} cannot be listed ({error}); docs/storage.md says what to set"
         ) from None
     objects = {item.key.removeprefix(f"{folder.key}/"): (item.size, item.e_tag) for item in found}
-    return plan.Listing(folder.local_path(), objects)
+    return Listing(folder.local_path(), objects)

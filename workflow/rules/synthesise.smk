@@ -1,14 +1,14 @@
 # The built-in demo set: recordings of machines that never were.
-DEMO = plan.demo_folder(SHARED.demo)
+DEMO = demo_folder(SHARED.demo)
 
 
-for batch in plan.demo_batches(SHARED.demo, SHARED.jobs.machines):
+for batch in demo_batches(SHARED.demo, SHARED.jobs.machines):
 
     rule:
         name:
             batch.name
         output:
-            [f"{DEMO}/{path}" for path in plan.demo_paths(SHARED.demo, batch)],
+            [f"{DEMO}/{path}" for path in demo_paths(SHARED.demo, batch)],
         log:
             batch.one("logs/synthesise/{machine_type}/{machine_id}.log"),
         benchmark:

@@ -2,7 +2,7 @@
 MODEL_GROUPS = [({"run": name}, run.scopes) for name, run in RUNS.items()]
 
 
-for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
+for batch in in_batches("train", MODEL_GROUPS, SHARED.jobs.machines):
 
     rule:
         name:
@@ -32,7 +32,7 @@ for batch in plan.batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             jobs=batch.each(train_job),
             settings=batch.of(lambda known: run_of(known).training_settings),
             threads=batch.of(lambda known: run_of(known).settings.model.threads),
-            checkpoints=plan.CHECKPOINTS,
+            checkpoints=CHECKPOINTS,
             code=code_of("train"),
         message:
             f"Train on {batch.title}, trial {{wildcards.trial}}"

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from pydantic import ValidationError, model_validator
 
 from offnote.clips import NUMBER, Machine
-from offnote.config import NAME_PATTERN
+from offnote.config import NAME_PATTERN, Settings
 from offnote.descriptions import (
     Described,
     MachineSet,
@@ -391,6 +391,22 @@ def load_challenge(year: int) -> Challenge:
         return Challenge(year=year, machines=describe(name).machines, **stated_challenge(name))
     except ValidationError as error:
         raise mistake_in(path_of(name), error, ("challenge",)) from error
+
+
+def challenge_of(settings: Settings) -> Challenge:
+    """Return the year that a run takes part in.
+
+    Raises
+    ------
+    InputError
+        ``submission.year`` is empty, or there is no such year.
+    """
+    if settings.submission.year is None:
+        raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
+    try:
+        return load_challenge(settings.submission.year)
+    except InputError as error:
+        raise InputError(f"submission.year: {error}") from None
 
 
 def read_folder(folder: Path, challenge: Challenge, labels: Path | None = None) -> list[LabelledSection]:

@@ -16,8 +16,9 @@ from offnote.config import Demo, Slice, resolve
 from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
 from offnote.files import nearest
-from offnote.plan import STORAGES, Run, plan
+from offnote.plan import Run, plan
 from offnote.provenance import versions
+from offnote.recordings import STORAGES
 from offnote.synthesis import SAMPLE_RATE
 
 CLIPS_LOOKED_AT = 20

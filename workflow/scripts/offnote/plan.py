@@ -5,98 +5,27 @@ Nothing here imports torch or Snakemake, and nothing reads audio.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cached_property
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from offnote import cache, datasets, rehearsal, synthesis, synthetic_challenge
-from offnote.challenge import Challenge, load_challenge
-from offnote.clips import Clip, Machine, check_name, read_clips
-from offnote.config import Dataset, Demo, Section, Settings, resolve
+from offnote import rehearsal
+from offnote.challenge import Challenge, challenge_of
+from offnote.clips import Machine
+from offnote.config import Dataset, Section, Settings, resolve
 from offnote.descriptions import MachineSet
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
+from offnote.recordings import Listing, Recordings, by_machine, feature_settings, find_recordings
 from offnote.scores import statistic_names
 from offnote.status import Status
-from offnote.submission import labels_of, planned_files, require_machines, require_stated
+from offnote.submission import TEAM, labels_of, planned_files, require_machines, require_stated
 
 FEATURES = "results/cache/features/{dataset}/{key}/{machine_type}/{machine_id}.h5"
-CHECKPOINTS = "results/cache/checkpoints"
 ALL = "all"
-DEMO_FOLDER = "results/cache/demo"
-STORAGES = ("s3://",)
-
-
-class Listing(NamedTuple):
-    """What lies below a folder of a storage, such as S3.
-
-    Attributes
-    ----------
-    root
-        Where jobs find their copies of what they need of it.
-    objects
-        Path relative to the folder, to what changes when the object is replaced: its size and its tag.
-    """
-
-    root: Path
-    objects: Mapping[str, tuple[int, str]]
-
-
-@dataclass(frozen=True)
-class Recordings:
-    """The recordings, or feature caches, that a run works on.
-
-    Attributes
-    ----------
-    root
-        The folder that clip paths are relative to.
-    clips
-        Every clip with what is known of it, by machine, in the order of the clip list.
-    caches
-        Feature caches made elsewhere, by machine; empty where features are made from audio.
-    elsewhere
-        The files of clips whose paths are not below `root`, by these paths.
-    are_made
-        Whether the workflow makes the recordings itself: those of the demo set.
-    objects
-        Where the recordings are in a storage, what :class:`Listing` tells of them.
-    """
-
-    root: Path
-    clips: Mapping[Machine, Sequence[Clip]]
-    caches: Mapping[Machine, Path]
-    elsewhere: Mapping[str, str] = field(default_factory=dict)
-    are_made: bool = False
-    objects: Mapping[str, tuple[int, str]] | None = None
-
-    def files(self, machine: Machine) -> list[str]:
-        """Return the recordings of a machine, each once, however many of its stretches are clips."""
-        paths = [clip.path for clip in self.clips[machine]]
-        return list(dict.fromkeys(self.elsewhere.get(path, str(self.root / path)) for path in paths))
-
-    def fingerprint(self, machine: Machine) -> str:
-        """Return a hash of size and date of each recording of a machine: one replaced by an older one is noticed too.
-
-        Raises
-        ------
-        InputError
-            A recording is not there.
-        """
-        return digest([[path, *self._state_of(path)] for path in self.files(machine)])
-
-    def size(self, machine: Machine) -> int:
-        """Return the bytes of the recordings of a machine together."""
-        return sum(self._state_of(path)[0] for path in self.files(machine))
-
-    def _state_of(self, path: str) -> tuple[int, int | str]:
-        if self.objects is None:
-            return _size_and_date(path)
-        return self.objects[Path(path).relative_to(self.root).as_posix()]
 
 
 @dataclass(frozen=True)
@@ -149,7 +78,7 @@ class Run:
     @property
     def feature_settings(self) -> dict[str, Any]:
         """Every setting that the frames depend on."""
-        return _feature_settings(self.settings)
+        return feature_settings(self.settings)
 
     @property
     def training_settings(self) -> dict[str, Any]:
@@ -169,8 +98,7 @@ class Run:
     @cached_property
     def challenge(self) -> Challenge | None:
         """The challenge that the run takes part in."""
-        year = self.settings.submission.year
-        return None if year is None else load_challenge(year)
+        return None if self.settings.submission.year is None else challenge_of(self.settings)
 
     def machines_of(self, kind: MachineSet) -> list[Machine]:
         """Return the scored machines that are of the ``development`` or ``evaluation`` set of the challenge."""
@@ -179,68 +107,6 @@ class Run:
 
     def _has_training_clips(self, machine: Machine) -> bool:
         return any(clip.split == "train" for clip in self.recordings.clips[machine])
-
-
-@dataclass(frozen=True)
-class Batch:
-    """The machines or scopes that one job works through, one after the other.
-
-    Without members, a batch stands for a rule whose wildcards name the one machine.
-
-    Attributes
-    ----------
-    name
-        Name of the rule.
-    known
-        Wildcards whose values all members share.
-    members
-        The machines, or scopes; empty for a rule with wildcards.
-    """
-
-    name: str
-    known: Mapping[str, str]
-    members: tuple[Machine, ...] = ()
-
-    @property
-    def title(self) -> str:
-        """Name the machines in a message of Snakemake's."""
-        return ", ".join(map(str, self.members)) or "{wildcards.machine_type}/{wildcards.machine_id}"
-
-    def all(self, pattern: str) -> list[str]:
-        """Return the path pattern once for each member.
-
-        Examples
-        --------
-        >>> Batch("train_0", {"run": "a"}, (Machine("fan", "id_00"),)).all("{run}/{machine_type}/{machine_id}/{trial}")
-        ['a/fan/id_00/{trial}']
-        """
-        filled = _fill(pattern, self.known)
-        return [_fill(filled, member._asdict()) for member in self.members] or [filled]
-
-    def one(self, pattern: str) -> str:
-        """Return the path pattern of what the whole batch shares, such as its log."""
-        if not self.members:
-            return _fill(pattern, self.known)
-        return _fill(pattern, {**self.known, "machine_type": "batch", "machine_id": self.name})
-
-    def of(self, function: Callable[[Mapping[str, str]], Any]) -> Callable[[Mapping[str, str]], Any]:
-        """Return a function of a job's wildcards that calls `function` with them and with those the batch knows."""
-        return lambda wildcards: function({**self.known, **dict(wildcards.items())})
-
-    def sized(self, function: Callable[[Mapping[str, str], Any, int], int]) -> Callable[[Any, Any, int], int]:
-        """Return a resource of a job: `function` of its wildcards, its input files, and how often it is tried."""
-        return lambda wildcards, input, attempt: function({**self.known, **dict(wildcards.items())}, input, attempt)  # noqa: A006
-
-    def each(self, function: Callable[[Mapping[str, str], Machine], Any]) -> Callable[[Mapping[str, str]], list[Any]]:
-        """Return a function of the wildcards that lists `function` of the wildcards and each member in turn."""
-        return self.of(lambda known: [function(known, member) for member in self.members or [_machine_in(known)]])
-
-    def together(
-        self, function: Callable[[Mapping[str, str], Machine], Iterable[str]]
-    ) -> Callable[[Mapping[str, str]], list[str]]:
-        """Return a function of the wildcards that joins the paths that `function` gives for each member."""
-        listed = self.each(function)
-        return lambda wildcards: [path for paths in listed(wildcards) for path in paths]
 
 
 def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | None = None) -> dict[str, Run]:
@@ -270,10 +136,10 @@ def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | Non
     for name, run_settings in settings.items():
         dataset = run_settings.dataset.model_dump(exclude={"machines"})
         # Only of caches it matters what features are wanted: theirs have to be those.
-        wanted = _feature_settings(run_settings) if run_settings.dataset.features is not None else None
+        wanted = feature_settings(run_settings) if run_settings.dataset.features is not None else None
         key = canonical_json([dataset, wanted])
         if key not in found:
-            found[key] = _find(run_settings, list_storage)
+            found[key] = find_recordings(run_settings, list_storage)
         runs[name] = Run(run_settings, found[key])
         _check(runs[name])
     return runs
@@ -313,19 +179,19 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
     InputError
         A system is no run, or `asked` and a key of the section ``submission`` is missing or wrong.
     """
-    first = next(iter(runs.values())).settings.submission
+    settings = next(iter(runs.values())).settings
+    first = settings.submission
     names = first.systems or list(runs)
     if unknown := [name for name in names if name not in runs]:
         raise InputError(f"submission.systems: {unknown[0]!r} is none of the runs {', '.join(runs)}")
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"submission.systems: names {twice[0]!r} twice; each run is one system")
-    if first.year is None:
-        if asked:
-            raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
+    if first.year is None and not asked:
         return None
+    challenge = challenge_of(settings)
     systems = [runs[name] for name in names]
     if asked:
-        _require_sendable(systems, load_challenge(first.year), asked)
+        _require_sendable(systems, challenge, asked)
     try:
         labels = labels_of(first.lastname, first.institute, len(names))
     except InputError:
@@ -333,7 +199,7 @@ def plan_submission(runs: Mapping[str, Run], asked: Collection[str]) -> PlannedS
             raise
         return None
     reports = [run.settings.submission.technical_report for run in systems]
-    files = planned_files(first.year, labels, [report is not None for report in reports])
+    files = planned_files(challenge.year, labels, [report is not None for report in reports])
     return PlannedSubmission(systems, files, list(filter(None, reports)))
 
 
@@ -394,7 +260,7 @@ def plan_rehearsal(run: Run) -> Run:
     changed = dataset.model_copy(update={"name": f"{dataset.name}{rehearsal.SUFFIX}", "machines": None})
     settings = run.settings.model_copy(update={"run": f"{run.settings.run}/rehearsal", "dataset": changed})
     elsewhere = {role.path: str(recordings.root / played.path) for role, played in roles}
-    played = replace(recordings, clips=_by_machine(role for role, _ in roles), elsewhere=elsewhere)
+    played = replace(recordings, clips=by_machine(role for role, _ in roles), elsewhere=elsewhere)
     return Run(settings, played)
 
 
@@ -421,184 +287,6 @@ def plan_rehearsals(systems: Sequence[Run], asked: bool) -> dict[str, Run]:
         return {}
 
 
-def demo_folder(demo: Demo) -> str:
-    """Return where the demo set lies; that of a year lies beside the other.
-
-    Examples
-    --------
-    >>> demo_folder(Demo()), demo_folder(Demo(year=2024))
-    ('results/cache/demo', 'results/cache/demo_2024')
-    """
-    return DEMO_FOLDER if demo.year is None else f"{DEMO_FOLDER}_{demo.year}"
-
-
-def demo_batches(demo: Demo, size: int) -> list[Batch]:
-    """Divide the work of making the demo set into batches.
-
-    One batch stands for all machines by its wildcards where their clips are called alike. In the shape of a year they
-    are not: those of the evaluation set tell less, and those of some machine types.
-
-    Examples
-    --------
-    >>> [batch.name for batch in demo_batches(Demo(), 20)], len(demo_batches(Demo(year=2022), 20))
-    (['synthesise'], 3)
-    """
-    if demo.year is None:
-        return [Batch("synthesise", {})]
-    chunks = _chunks(synthetic_challenge.machines(demo), size)
-    return [Batch(f"synthesise_{number}", {}, chunk) for number, chunk in enumerate(chunks)]
-
-
-def demo_paths(demo: Demo, batch: Batch) -> list[str]:
-    """Return the clips that a batch of the demo set makes, relative to the set's root."""
-    if demo.year is None:
-        return synthesis.machine_paths(demo, "{machine_type}", "{machine_id}")
-    return [take.path for machine in batch.members for take in synthetic_challenge.takes(demo, machine)]
-
-
-def batches(name: str, groups: Iterable[tuple[Mapping[str, str], Iterable[Machine]]], size: int) -> list[Batch]:
-    """Divide the work of a rule into batches.
-
-    Parameters
-    ----------
-    name
-        Name of the rule.
-    groups
-        The members that may share a job, each group with the wildcards they have in common.
-    size
-        Members in a batch. With one, a single batch stands for all by its wildcards.
-
-    Examples
-    --------
-    >>> fans = [Machine("fan", f"id_0{number}") for number in (0, 2, 4)]
-    >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 2)]
-    ['train_0_0', 'train_0_1']
-    >>> [batch.name for batch in batches("train", [({"run": "a"}, fans)], 1)]
-    ['train']
-    """
-    if size == 1:
-        return [Batch(name, {})]
-    divided = []
-    for place, (known, group) in enumerate(groups):
-        divided += [
-            Batch(f"{name}_{place}_{number}", known, chunk) for number, chunk in enumerate(_chunks(group, size))
-        ]
-    return divided
-
-
-def _chunks(machines: Iterable[Machine], size: int) -> list[tuple[Machine, ...]]:
-    members = tuple(machines)
-    return [members[first : first + size] for first in range(0, len(members), size)]
-
-
-def _feature_settings(settings: Settings) -> dict[str, Any]:
-    return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
-
-
-def _find(settings: Settings, list_storage: Callable[[str], Listing] | None) -> Recordings:
-    dataset = settings.dataset
-    if dataset.features is not None:
-        return _find_caches(Path(dataset.features).expanduser(), settings)
-    if dataset.path is None:
-        root = Path(demo_folder(settings.demo))
-        return Recordings(root, _by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
-    if dataset.path.startswith(STORAGES):
-        return _find_stored(dataset.path, dataset.layout, list_storage)
-    path = Path(dataset.path).expanduser()
-    clips = datasets.load_clips(path, dataset.layout)
-    return Recordings(path if path.is_dir() else path.parent, _by_machine(clips), {})
-
-
-def _find_stored(folder: str, layout: str, list_storage: Callable[[str], Listing] | None) -> Recordings:
-    if list_storage is None:
-        raise InputError(f"dataset.path: {folder} can be read by snakemake only; name a folder of this computer")
-    if folder.endswith(".tsv"):
-        raise InputError(f"dataset.path: {folder}: a sheet can only list recordings of this computer; name a folder")
-    root, objects = list_storage(folder)
-    paths = datasets.choose_recordings(objects)
-    if not paths:
-        suffixes = ", ".join(sorted(datasets.AUDIO_SUFFIXES))
-        raise InputError(f"dataset.path: {folder} holds no recordings ({suffixes}); name a folder above them")
-    return Recordings(root, _by_machine(datasets.parse_paths(root, paths, layout)), {}, objects=objects)
-
-
-def _demo_clips(root: Path, demo: Demo) -> list[Clip]:
-    if demo.year is None:
-        return datasets.parse_paths(root, synthesis.planned_paths(demo), "dcase2020")
-    return datasets.parse_paths(root, synthetic_challenge.planned_paths(demo), f"dcase{demo.year}")
-
-
-def _find_caches(folder: Path, settings: Settings) -> Recordings:
-    """Take machines and clips from feature caches, and labels from the sheet where there is one."""
-    dataset = settings.dataset
-    caches = {Machine(path.parent.name, path.stem): path for path in sorted(folder.glob("*/*.h5"))}
-    if not caches:
-        raise InputError(f"dataset.features: {folder} holds no caches <machine_type>/<machine_id>.h5")
-    clips = [clip for machine, path in caches.items() for clip in _cached_clips(machine, path, settings)]
-    if dataset.path is not None:
-        sheet = read_clips(Path(dataset.path).expanduser())
-        clips = _with_labels(clips, sheet, dataset.path)
-        # A gate may have left nothing of a recording.
-        if settings.gate.level is None:
-            _refuse_uncached(sheet, clips, dataset.path)
-    return Recordings(folder, _by_machine(clips), caches)
-
-
-def _cached_clips(machine: Machine, path: Path, settings: Settings) -> list[Clip]:
-    for name in machine:
-        check_name(str(path), name)
-    with cache.read(path) as cached:
-        cache.check_settings(cached, _feature_settings(settings), stated_only=True)
-        if cached.n_mels != settings.features.n_mels:
-            raise InputError(f"{path}: has {cached.n_mels} mel bands; set features.n_mels: {cached.n_mels}")
-        return [
-            Clip(entry.path, *machine, split=entry.split, start=entry.start, end=entry.end, domain=entry.domain)
-            for entry in (*cached.entries, *(clip.entry for clip in cached.excluded))
-        ]
-
-
-def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> list[Clip]:
-    known = {(clip.machine, clip.path, clip.start, clip.end): clip for clip in sheet}
-    labelled = []
-    for clip in clips:
-        row = known.get((clip.machine, clip.path, clip.start, clip.end)) or known.get(
-            (clip.machine, clip.path, None, None)
-        )
-        if row is None or row.split != clip.split:
-            raise InputError(f"{name}: has no {clip.split} row for the cached clip {clip.path} of {clip.machine}")
-        labelled.append(replace(row, start=clip.start, end=clip.end))
-    return labelled
-
-
-def _refuse_uncached(sheet: Iterable[Clip], cached: Iterable[Clip], name: str) -> None:
-    """Refuse rows that would be lost: of a machine that has a cache, but not in it."""
-    machines, held = set(), set()
-    for clip in cached:
-        machines.add(clip.machine)
-        held |= {(clip.machine, clip.path, clip.start, clip.end), (clip.machine, clip.path, None, None)}
-    for row in sheet:
-        if row.machine in machines and (row.machine, row.path, row.start, row.end) not in held:
-            raise InputError(
-                f"{name}: lists the clip {row.path} of {row.machine}, which the cache of this machine does not hold; "
-                "make the cache anew, or take the row out"
-            )
-
-
-def _by_machine(clips: Iterable[Clip]) -> dict[Machine, list[Clip]]:
-    by_machine: dict[Machine, list[Clip]] = {}
-    for clip in sorted(clips, key=lambda clip: clip.order):
-        by_machine.setdefault(clip.machine, []).append(clip)
-    return by_machine
-
-
-def _size_and_date(path: str) -> tuple[int, int]:
-    try:
-        found = os.stat(path)  # noqa: PTH116 - a hot loop
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend it, or take it out of the dataset") from None
-    return found.st_size, found.st_mtime_ns
-
-
 def _is_wanted(machine: Machine, patterns: Sequence[str]) -> bool:
     """Tell whether the patterns take a machine: those with a ! leave out of what the others take, or else of all."""
     taking = [pattern for pattern in patterns if not pattern.startswith("!")]
@@ -621,7 +309,7 @@ def _check_what_runs_share(settings: Sequence[Settings]) -> None:
         for section in ("demo", "jobs", "retrieve"):
             if keys := _differing(section, getattr(first, section), getattr(other, section)):
                 raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
-        team = {"year", "systems", "lastname", "institute", "authors"}
+        team = {"year", "systems", *TEAM}
         if keys := _differing("submission", first.submission, other.submission, team):
             raise InputError(f"run {other.run}: {keys} must be the same in all runs: state this outside `runs`")
         name = other.dataset.name
@@ -643,10 +331,7 @@ def _differing(name: str, one: Section, other: Section, keys: Collection[str] | 
 
 def _check(run: Run) -> None:
     """Find at once what would otherwise end a job hours later."""
-    try:
-        _ = run.challenge
-    except InputError as error:
-        raise InputError(f"submission.year: {error}") from None
+    _ = run.challenge
     patterns = run.settings.dataset.machines or []
     for pattern in patterns:
         if not any(_matches(machine, pattern) for machine in run.recordings.clips):
@@ -674,13 +359,3 @@ def _check(run: Run) -> None:
             f"run {run.settings.run}: no machine has training clips, so there is nothing to learn from; "
             f"check the layout of {run.recordings.root}"
         )
-
-
-def _fill(pattern: str, values: Mapping[str, str]) -> str:
-    for name, value in values.items():
-        pattern = pattern.replace(f"{{{name}}}", value)
-    return pattern
-
-
-def _machine_in(wildcards: Mapping[str, str]) -> Machine:
-    return Machine(wildcards["machine_type"], wildcards["machine_id"])

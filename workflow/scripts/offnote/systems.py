@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offnote import cache, scores
-from offnote.challenge import Challenge, LabelledSection, Section, ground_truth_files, load_challenge
+from offnote.challenge import Challenge, LabelledSection, Section, challenge_of, ground_truth_files
 from offnote.clips import Clip, Machine, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
@@ -287,22 +287,6 @@ def _truths(
             section = next(part for part in challenge.files_of(clip.machine) if part.domain in ("", real.domain))
             truths.setdefault(section, {})[PurePosixPath(clip.path).name] = (real.label == "anomaly", real.domain)
     return truths
-
-
-def challenge_of(settings: Settings) -> Challenge:
-    """Return the year that a run takes part in.
-
-    Raises
-    ------
-    InputError
-        ``submission.year`` is empty, or there is no such year.
-    """
-    if settings.submission.year is None:
-        raise InputError('submission.year: say for which year, as in --config "submission={year: 2024}"')
-    try:
-        return load_challenge(settings.submission.year)
-    except InputError as error:
-        raise InputError(f"submission.year: {error}") from None
 
 
 def require_one_recipe(cards: Mapping[Path, Card], challenge: Challenge) -> None:
