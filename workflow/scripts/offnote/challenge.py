@@ -39,7 +39,7 @@ from offnote.descriptions import (
     years,
 )
 from offnote.errors import InputError
-from offnote.wording import printable
+from offnote.wording import first_of, printable
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -299,6 +299,11 @@ class Challenge(Described):
     def of_the_year(self, keys: Mapping[str, Key]) -> dict[str, Key]:
         """Return those keys of ``meta.yaml`` that the year has."""
         return {name: key for name, key in keys.items() if key.since <= self.year}
+
+    @property
+    def file(self) -> str:
+        """The file that describes the year, for messages."""
+        return f"config/datasets/{name_of(self.year)}.yaml"
 
     @property
     def lists_external_datasets(self) -> bool:
@@ -589,8 +594,8 @@ def mismatches(rows: Mapping[str, Row], wanted: Mapping[str, Row], other: str) -
     ]
     missing = [clip for clip in wanted if clip not in rows]
     if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        text = f"has no row for the clip {printable(missing[0])}{more}; {other}, row {wanted[missing[0]].line}, has one"
+        named = first_of([printable(clip) for clip in missing])
+        text = f"has no row for the clip {named}; {other}, row {wanted[missing[0]].line}, has one"
         found.append(Mistake(0, "missing", text))
     return found
 

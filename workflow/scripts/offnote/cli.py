@@ -17,6 +17,7 @@ import yaml
 from offnote import __version__
 from offnote.config import ROOT, name_files, read_files
 from offnote.errors import InputError
+from offnote.wording import first_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -117,11 +118,8 @@ def _sheet(options: argparse.Namespace) -> int:
         names = ", ".join(name for name in machines if name in untrained)
         print(f"\nNo training clips, so no model: {names}. Set split to train for normal recordings")
     if others := find_unreadable(options.folder):
-        print(
-            f"\nLeft out, of formats that are not read here: {others[0]}"
-            + (f" and {len(others) - 1} more" if len(others) > 1 else "")
-            + ". Convert them to WAV or FLAC, and write the sheet again"
-        )
+        left_out = f"Left out, of formats that are not read here: {first_of(others)}"
+        print(f"\n{left_out}. Convert them to WAV or FLAC, and write the sheet again")
     print(f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml")
     name = clips[0].machine_type
     print(_yaml_line({"dataset": {"name": f"my_{name}" if name == "demo" else name, "path": str(path)}}))

@@ -21,6 +21,7 @@ from offnote import descriptions
 from offnote.clips import LABELS, Clip, Machine, check_name, check_unique, read_clips
 from offnote.descriptions import Splitting, describe
 from offnote.errors import InputError
+from offnote.wording import first_of
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
 OTHER_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp3", ".mp4", ".opus", ".wma"})
@@ -184,7 +185,7 @@ def find_recordings(folder: Path) -> list[str]:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror}); mend it or take it away") from error
     if not found:
         others = find_unreadable(folder)
-        hint = f"; of formats that are not read here: {_first_of(others)}; convert to WAV or FLAC" if others else ""
+        hint = f"; of formats that are not read here: {first_of(others)}; convert to WAV or FLAC" if others else ""
         raise InputError(f"{folder}: no recordings ({', '.join(sorted(AUDIO_SUFFIXES))}) are below this folder{hint}")
     for path in found:
         refuse_unusable(folder, path)
@@ -206,10 +207,6 @@ def find_unreadable(folder: Path) -> list[str]:
         for path in found
         if not any(part.startswith(".") for part in path.parts) and (folder / path).is_file()
     )
-
-
-def _first_of(paths: Sequence[str]) -> str:
-    return paths[0] + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
 
 
 def _refuse_two_formats(paths: Iterable[str]) -> None:

@@ -24,6 +24,7 @@ from offnote.device import choose, set_threads
 from offnote.errors import BrokenClipError, InputError
 from offnote.logs import log, progress
 from offnote.provenance import sha256_of
+from offnote.wording import first_of
 
 # Frames worked on at once: on the CPU what stays in its cache, on a GPU what keeps an hour-long clip within its memory.
 CPU_FRAMES = 128
@@ -297,10 +298,7 @@ def _none_broken(clips: Iterable[CachedClip | Excluded], files: Mapping[str, Pat
     if broken:
         total = sum(map(len, broken.values()))
         count = "" if total == 1 else f"{total} clips are broken. "
-        alike = [
-            f"{paths[0]}{f' and {len(paths) - 1} more' if len(paths) > 1 else ''}: {reason}"
-            for reason, paths in broken.items()
-        ]
+        alike = [f"{first_of(paths)}: {reason}" for reason, paths in broken.items()]
         named = ". ".join(alike[:NAMED]) + ("; the log names all" if total > min(NAMED, len(alike)) else "")
         raise InputError(f"{count}{named}. To go on without such clips, set dataset.broken_clips: exclude")
 

@@ -43,9 +43,7 @@ def package_of(challenge: Challenge) -> Package:
         The year's file does not say.
     """
     if challenge.package is None:
-        raise InputError(
-            f"config/datasets/dcase{challenge.year}.yaml: does not say what a submission holds; add challenge.package"
-        )
+        raise InputError(f"{challenge.file}: does not say what a submission holds; add challenge.package")
     return challenge.package
 
 

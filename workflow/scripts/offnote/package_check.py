@@ -25,7 +25,7 @@ from offnote.challenge import (
 )
 from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings, load_layout
-from offnote.descriptions import years
+from offnote.descriptions import name_of, years
 from offnote.errors import InputError
 from offnote.meta import meta_mistakes, package_of, read_meta
 from offnote.package_files import (
@@ -41,7 +41,7 @@ from offnote.package_files import (
     read_archive,
     read_folder,
 )
-from offnote.wording import counted
+from offnote.wording import counted, first_of
 
 PDF = b"%PDF-"
 
@@ -338,8 +338,7 @@ class _System:
             return
         wanted = self.clips[section]
         if missing := sorted(wanted - rows.keys()):
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            yield Mistake(0, "clip missing", f"has no row for the test clip {missing[0]}{more}")
+            yield Mistake(0, "clip missing", f"has no row for the test clip {first_of(missing)}")
         for clip, row in rows.items():
             if clip not in wanted:
                 text = f"there is no recording {clip} of {' '.join(filter(None, section))} among the given clips"
@@ -399,7 +398,7 @@ def _test_clips(path: Path, challenge: Challenge) -> Iterator[tuple[str, str, st
     """Yield machine type, machine ID where it is known, and name of what may be test clips."""
     if path.is_dir():
         types = challenge.machines.get("evaluation", {})
-        layout, above = load_layout(f"dcase{challenge.year}"), path.absolute()
+        layout, above = load_layout(name_of(challenge.year)), path.absolute()
         for name in find_recordings(path):
             # A supplemental clip may be called exactly as a test clip is; the folder that it lies in tells them apart.
             read = layout.parse(name, above.as_posix())

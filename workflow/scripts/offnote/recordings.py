@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from offnote import cache, datasets, synthesis, synthetic_challenge
+from offnote import cache, datasets, descriptions, synthesis, synthetic_challenge
 from offnote.clips import Clip, Machine, check_name, read_clips
 from offnote.config import Demo, Settings
 from offnote.errors import InputError
@@ -148,7 +148,7 @@ def _find_stored(folder: str, layout: str, list_storage: Callable[[str], Listing
 def _demo_clips(root: Path, demo: Demo) -> list[Clip]:
     if demo.year is None:
         return datasets.parse_paths(root, synthesis.planned_paths(demo), "dcase2020")
-    return datasets.parse_paths(root, synthetic_challenge.planned_paths(demo), f"dcase{demo.year}")
+    return datasets.parse_paths(root, synthetic_challenge.planned_paths(demo), descriptions.name_of(demo.year))
 
 
 def _find_caches(folder: Path, settings: Settings) -> Recordings:

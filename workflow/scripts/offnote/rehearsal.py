@@ -47,9 +47,7 @@ def cast(challenge: Challenge, development: Mapping[Machine, Sequence[Clip]]) ->
     """
     machines = dict.fromkeys(Machine(section.machine_type, section.machine_id) for section in challenge.evaluated())
     if not machines:
-        raise InputError(
-            f"config/datasets/dcase{challenge.year}.yaml: machines.evaluation is empty; nothing to rehearse"
-        )
+        raise InputError(f"{challenge.file}: machines.evaluation is empty; nothing to rehearse")
     places: dict[str, int] = {}
     roles: list[Role] = []
     for machine in machines:

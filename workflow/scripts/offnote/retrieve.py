@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SETS: tuple[RecordSet, ...] = get_args(RecordSet)
-ZENODO = "https://zenodo.org"
+DEFAULTS = Retrieve()
 ARCHIVES = "archives"
 # Zenodo asks programs to name themselves, and has held back those that do not.
 HEADERS = {"User-Agent": f"offnote/{__version__}", "Accept-Encoding": "identity"}
@@ -98,8 +98,8 @@ class Patience:
         Seconds before the second of them; before each further one twice as many, up to a minute.
     """
 
-    timeout: float = 60.0
-    tries: int = 8
+    timeout: float = DEFAULTS.timeout
+    tries: int = DEFAULTS.tries
     pause: float = 1.0
 
 
@@ -208,7 +208,7 @@ def retrieve(
     *,
     sets: Sequence[RecordSet] = SETS,
     machines: Sequence[str] | None = None,
-    url: str = ZENODO,
+    url: str = DEFAULTS.url,
     keep_archives: bool = False,
     patience: Patience | None = None,
 ) -> Path:
@@ -260,7 +260,7 @@ def retrieve_archive(
     archive: Archive,
     folder: Path,
     *,
-    url: str = ZENODO,
+    url: str = DEFAULTS.url,
     keep_archives: bool = False,
     patience: Patience | None = None,
 ) -> Path:

@@ -248,7 +248,7 @@ def require_machines(run: str, machines: Collection[Machine], challenge: Challen
         It lacks one, or the year's file names none.
     """
     if not challenge.machines.get(kind):
-        raise InputError(f"config/datasets/dcase{challenge.year}.yaml: machines.{kind} is empty; say which there are")
+        raise InputError(f"{challenge.file}: machines.{kind} is empty; say which there are")
     for machine_type, ids in challenge.machines[kind].items():
         for machine in (Machine(machine_type, machine_id) for machine_id in ids):
             if machine not in machines:

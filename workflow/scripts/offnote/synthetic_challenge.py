@@ -256,7 +256,7 @@ def _challenge(demo: Demo) -> tuple[Challenge, DemoNames]:
     except InputError as error:
         raise InputError(f"demo.year: {error}") from None
     if challenge.demo is None:
-        raise InputError(f"demo.year: config/datasets/dcase{challenge.year}.yaml does not say how its clips are called")
+        raise InputError(f"demo.year: {challenge.file} does not say how its clips are called")
     return challenge, challenge.demo
 
 

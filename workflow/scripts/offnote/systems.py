@@ -31,6 +31,7 @@ from offnote.logs import log
 from offnote.official import Evaluation, evaluate, judge, report, write_tables
 from offnote.package_check import Check, check_submission
 from offnote.package_check import report as check_report
+from offnote.provenance import differences
 from offnote.scores import Key, name_clip
 from offnote.status import Status
 from offnote.submission import (
@@ -304,17 +305,12 @@ def require_one_recipe(cards: Mapping[Path, Card], challenge: Challenge) -> None
     InputError
         They do; the message names every key.
     """
-    recipes = {folder: dict(_flat(card.model_dump(include=set(RECIPE)))) for folder, card in cards.items()}
+    recipes = {folder: card.model_dump(mode="json", include=set(RECIPE)) for folder, card in cards.items()}
     for (first, one), (folder, other) in pairwise(recipes.items()):
-        different = [
-            f"{key} is {_shown(other, key)} there and {_shown(one, key)} in {first}"
-            for key in sorted(one.keys() | other.keys())
-            if _shown(one, key) != _shown(other, key)
-        ]
-        if different:
+        if different := differences(one, other):
             raise InputError(
-                f"{folder}: {'; '.join(different)}. In {challenge.year} all machines need the same settings "
-                "(first-shot): train all of them by one configuration"
+                f"{folder}: other settings than those of {first}: {'; '.join(different)}. In {challenge.year} all "
+                "machines need the same settings (first-shot): train all of them by one configuration"
             )
 
 
@@ -504,15 +500,3 @@ def _mean_frames(caches: Sequence[Path]) -> float:
             lengths = np.diff(found.offsets).tolist()
             frames += [count for count, entry in zip(lengths, found.entries, strict=True) if entry.split == "test"]
     return float(np.mean(frames)) if frames else 0.0
-
-
-def _flat(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", value
-
-
-def _shown(recipe: Mapping[str, Any], key: str) -> str:
-    return repr(recipe[key]) if key in recipe else "missing"

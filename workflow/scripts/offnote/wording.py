@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun.
@@ -12,6 +14,17 @@ def counted(number: int, noun: str) -> str:
     ('1 clip', '0 clips')
     """
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def first_of(names: Sequence[object]) -> str:
+    """Return the first of some names, and how many there are beside it.
+
+    Examples
+    --------
+    >>> first_of(["a.wav"]), first_of(["a.wav", "b.wav", "c.wav"])
+    ('a.wav', 'a.wav and 2 more')
+    """
+    return str(names[0]) + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def printable(name: str) -> str:
