@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from offnote import audio, cache, checkpoints, clips, config, detectors, scores
-from offnote.challenge import load_challenge, read_folder
+from offnote import audio, cache, checkpoints, clips, config, config_files, detectors, scores
+from offnote.challenge import load_challenge
 from offnote.models import Autoencoder
 from offnote.package_check import check_submission
 from offnote.retrieve import unpack
+from offnote.score_folders import read_folder
 from offnote.submission import write_submission
 from offnote.training import State, start
 
@@ -175,7 +176,7 @@ READERS = {
     ),
     "configuration": Reader(
         lambda folder: (folder / "mine.yaml").write_text(CONFIG, encoding="utf-8"),
-        lambda folder: config.resolve(config.read_files([folder / "mine.yaml"])),
+        lambda folder: config.resolve(config_files.read_files([folder / "mine.yaml"])),
     ),
     "feature cache": Reader(cached, read_cache),
     "model": Reader(make_model, read_model),

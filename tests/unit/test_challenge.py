@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from offnote import descriptions
-from offnote.challenge import Section, absent_files, load_challenge, read_folder
+from offnote.challenge import Section, load_challenge
 from offnote.clips import Machine
 from offnote.descriptions import years
 from offnote.errors import InputError
+from offnote.score_folders import absent_files, read_folder
 
 from tests.score_folders import clip_names, edit, make_labelled, make_unlabelled, sections_of, write_table
 from tests.years import WHOLE, YEARS

@@ -15,16 +15,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from offnote import config as config_module
-from offnote.config import (
-    ROOT,
-    Settings,
-    load_preset,
-    preset_names,
-    read_files,
-    refuse_repeated_keys,
-    refuse_repeated_options,
-    resolve,
-)
+from offnote.config import ROOT, Settings, load_preset, preset_names, resolve
+from offnote.config_files import read_files, refuse_repeated_keys, refuse_repeated_options
 from offnote.errors import InputError
 from snakemake.utils import update_config
 

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offnote.challenge import OfficialScore, load_challenge, read_folder
+from offnote.challenge import OfficialScore, load_challenge
 from offnote.errors import InputError
 from offnote.official import evaluate, f1_ev, means, official_score, report, write_tables
+from offnote.score_folders import read_folder
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from tests.score_folders import edit, make_labelled, make_unlabelled, sections_of

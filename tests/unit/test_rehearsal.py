@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from offnote import detectors
-from offnote.challenge import ground_truth_files, load_challenge, read_folder
+from offnote.challenge import load_challenge
 from offnote.clips import Clip, Entry, Machine
 from offnote.config import Demo
 from offnote.detectors import load_detector
 from offnote.meta import package_of
 from offnote.rehearsal import cast
+from offnote.score_folders import ground_truth_files, read_folder
 from offnote.synthetic_challenge import machines, takes
 
 from tests.small import CPU, fit_small, noise, small_cache, small_model, small_training

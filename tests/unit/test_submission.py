@@ -17,12 +17,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from offnote.challenge import load_challenge, read_folder, scan_rows
+from offnote.challenge import load_challenge
 from offnote.config import Submission
 from offnote.errors import InputError
 from offnote.meta import package_of, read_meta, render_meta
 from offnote.official import evaluate
 from offnote.package_check import check_submission
+from offnote.score_folders import read_folder, scan_rows
 from offnote.submission import pack, require_stated, results_in_percent, write_submission
 
 from tests.score_folders import make_labelled

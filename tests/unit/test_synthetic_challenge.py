@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import soundfile
 from offnote import audio
-from offnote.challenge import load_challenge, read_folder
+from offnote.challenge import load_challenge
 from offnote.clips import Machine
 from offnote.config import Audio, Demo
 from offnote.datasets import parse_paths
 from offnote.errors import InputError
+from offnote.score_folders import read_folder
 from offnote.synthesis import SAMPLE_RATE
 from offnote.synthetic_challenge import (
     FAR_DELAY,

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 import yaml
 from offnote import cache
-from offnote.challenge import load_challenge, scan_rows
+from offnote.challenge import load_challenge
 from offnote.official import evaluate
 from offnote.package_check import check_submission
+from offnote.score_folders import scan_rows
 
 from tests.workflow.runs import Workflow, copy_code
 from tests.years import LABEL, settings

@@ -7,7 +7,8 @@ from snakemake.exceptions import WorkflowError
 from offnote import synthetic_challenge
 from offnote.batches import Batch, demo_batches, demo_paths, in_batches
 from offnote.clips import Machine
-from offnote.config import name_files, refuse_repeated_keys, refuse_repeated_options, resolve
+from offnote.config import resolve
+from offnote.config_files import name_files, refuse_repeated_keys, refuse_repeated_options
 from offnote.device import gpu_expected
 from offnote.errors import InputError
 from offnote.evaluation import FIGURES as FIGURE_FILES

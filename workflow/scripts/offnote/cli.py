@@ -15,7 +15,8 @@ from typing import Any
 import yaml
 
 from offnote import __version__
-from offnote.config import ROOT, name_files, read_files
+from offnote.config import ROOT
+from offnote.config_files import name_files, read_files
 from offnote.errors import InputError
 from offnote.wording import first_of
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
-from offnote.config import ROOT, RecordSet, read_file
+from offnote.config import ROOT, RecordSet
+from offnote.config_files import read_file
 from offnote.errors import InputError
 
 FOLDER = ROOT / "config" / "datasets"

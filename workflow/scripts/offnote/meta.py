@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from offnote.challenge import Challenge, Key, Package
-from offnote.config import repeated_keys
+from offnote.config_files import repeated_keys
 from offnote.errors import InputError
 
 ABBREVIATION = 10

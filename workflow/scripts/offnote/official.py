@@ -17,19 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from offnote import metrics
-from offnote.challenge import (
-    DECISION_MEASURES,
-    BoolArray,
-    Challenge,
-    Figure,
-    LabelledSection,
-    OfficialScore,
-    absent_files,
-    load_challenge,
-    read_folder,
-)
+from offnote.challenge import DECISION_MEASURES, Challenge, Figure, OfficialScore, load_challenge
 from offnote.errors import InputError
 from offnote.files import replacing, write_csv
+from offnote.score_folders import BoolArray, LabelledSection, absent_files, read_folder
 from offnote.wording import counted
 
 Row = Mapping[str, Any]
@@ -104,14 +95,14 @@ def evaluate(folder: Path, year: int, labels: Path | None = None) -> Evaluation:
     Parameters
     ----------
     folder, labels
-        As in :func:`offnote.challenge.read_folder`.
+        As in :func:`offnote.score_folders.read_folder`.
     year
         Such as 2022.
 
     Raises
     ------
     InputError
-        As in :func:`offnote.challenge.read_folder`, or a section has normal or anomalous clips only.
+        As in :func:`offnote.score_folders.read_folder`, or a section has normal or anomalous clips only.
 
     Examples
     --------

@@ -13,16 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from offnote.challenge import (
-    Challenge,
-    Mistake,
-    Package,
-    Row,
-    Section,
-    load_challenge,
-    mismatches,
-    scan_rows,
-)
+from offnote.challenge import Challenge, Package, Section, load_challenge
 from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings, load_layout
 from offnote.descriptions import name_of, years
@@ -41,6 +32,7 @@ from offnote.package_files import (
     read_archive,
     read_folder,
 )
+from offnote.score_folders import Mistake, Row, mismatches, scan_rows
 from offnote.wording import counted, first_of
 
 PDF = b"%PDF-"

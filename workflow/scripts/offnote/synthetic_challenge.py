@@ -16,12 +16,13 @@ import numpy as np
 from numpy.random import Generator
 
 from offnote import synthesis
-from offnote.challenge import Challenge, DemoNames, Section, ground_truth_files, load_challenge
+from offnote.challenge import Challenge, DemoNames, Section, load_challenge
 from offnote.clips import Machine
 from offnote.config import Demo
 from offnote.errors import InputError
 from offnote.logs import progress
 from offnote.provenance import derive_seed
+from offnote.score_folders import ground_truth_files
 from offnote.synthesis import HALL, SAMPLE_RATE, Fault, Recorded, Samples, Spectrum
 
 TARGET_SHARE = 0.01

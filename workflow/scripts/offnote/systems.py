@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from offnote import cache, scores
-from offnote.challenge import Challenge, LabelledSection, Section, challenge_of, ground_truth_files
+from offnote.challenge import Challenge, Section, challenge_of
 from offnote.clips import Clip, Machine, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
@@ -32,6 +32,7 @@ from offnote.official import Evaluation, evaluate, judge, report, write_tables
 from offnote.package_check import Check, check_submission
 from offnote.package_check import report as check_report
 from offnote.provenance import differences
+from offnote.score_folders import LabelledSection, ground_truth_files
 from offnote.scores import Key, name_clip
 from offnote.status import Status
 from offnote.submission import (
