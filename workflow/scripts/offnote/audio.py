@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,10 +44,12 @@ FORMATS = ("WAV", "WAVEX", "RF64", "W64", "FLAC", "OGG", "AIFF", "AU")
 OGG_PAGE = b"OggS\0"
 OGG_HEADER_BYTES = 27
 OGG_STREAM = slice(14, 18)
+OGG_NUMBER = slice(18, 22)
 OGG_CHECKSUM = slice(22, 26)
-OGG_PAGE_BYTES = OGG_HEADER_BYTES + 255 + 255 * 255
+OGG_FLAGS = 5
 OGG_LAST_PAGE = 4
 """The flag of the page that ends a stream."""
+SEVERAL_STREAMS = "several Ogg streams in one file, of which only one would be read; convert it to WAV"
 BITS_TURNED_ROUND = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 # Values of torchaudio's resampling filter, about the product of both rates less what they have in common: 71,000 from
@@ -283,26 +285,31 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
 
 
 def _require_one_whole_stream(path: Path) -> None:
-    """Refuse an Ogg file that is not there to its end, or of which libsndfile would read the first stream alone."""
+    """Refuse an Ogg file of which libsndfile would pass over a part, and take the rest for all there is."""
+    state = path.stat()
+    if fault := _fault_in_pages(path, state.st_size, state.st_mtime_ns):
+        raise BrokenClipError(path, fault)
+
+
+# Once for all slices of a long recording, unless it is another file by then.
+@lru_cache(maxsize=64)
+def _fault_in_pages(path: Path, size: int, date: int) -> str:  # noqa: ARG001
+    """Say what is wrong with the pages of an Ogg file, if anything: damaged or lost ones leave no gap in its sound."""
+    stream, number = None, 0
     with path.open("rb") as file:
-        start = file.read(OGG_HEADER_BYTES)
-        file.seek(max(0, path.stat().st_size - OGG_PAGE_BYTES))
-        tail = file.read()
-    page = tail[tail.rfind(OGG_PAGE) :]
-    if not _is_whole_last_page(page):
-        raise BrokenClipError(path, "cut short, its last Ogg page is not there or damaged; copy it anew")
-    if start.startswith(OGG_PAGE) and start[OGG_STREAM] != page[OGG_STREAM]:
-        raise BrokenClipError(
-            path, "several Ogg streams in one file, of which only one would be read; convert it to WAV"
-        )
-
-
-def _is_whole_last_page(page: bytes) -> bool:
-    if len(page) < OGG_HEADER_BYTES or not page[5] & OGG_LAST_PAGE:
-        return False
-    segments = page[OGG_HEADER_BYTES : OGG_HEADER_BYTES + page[26]]
-    size = OGG_HEADER_BYTES + page[26] + sum(segments)
-    return len(page) >= size and _ogg_checksum(page[:size]) == int.from_bytes(page[OGG_CHECKSUM], "little")
+        while True:
+            page = file.read(OGG_HEADER_BYTES)
+            lengths = file.read(page[-1]) if len(page) == OGG_HEADER_BYTES else b""
+            page += lengths + file.read(sum(lengths))
+            if not page.startswith(OGG_PAGE) or _ogg_checksum(page) != int.from_bytes(page[OGG_CHECKSUM], "little"):
+                return f"cut short or damaged, Ogg page {number} (from 0) is not as it was written; copy it anew"
+            if page[OGG_STREAM] != (stream := stream or page[OGG_STREAM]):
+                return SEVERAL_STREAMS
+            if int.from_bytes(page[OGG_NUMBER], "little") != number:
+                return f"damaged, Ogg page {number} (from 0) is not there; copy it anew, or convert it to WAV"
+            if page[OGG_FLAGS] & OGG_LAST_PAGE:
+                return SEVERAL_STREAMS if OGG_PAGE in file.read() else ""
+            number += 1
 
 
 def _ogg_checksum(page: bytes) -> int:
