@@ -165,6 +165,8 @@ def test_without_decisions_their_figures_are_left_out(tmp_path: Path, year: int)
     bare = evaluate(tmp_path, year)
     assert full.official_score == bare.official_score
     assert [name for name in full.figures if not name.startswith(("precision", "recall", "f1_score"))] == bare.figures
+    said = "nothing tells whether clips are missing"
+    assert [said in "\n".join(report("system", judged)) for judged in (full, bare)] == [year == 2020, True]
 
 
 @pytest.mark.parametrize("others_are_there", [True, False])

@@ -52,6 +52,8 @@ class Evaluation:
         Machine types that the year does not have: somebody's own, or misspelt.
     clips : dict of str to int
         Test clips that are ``normal`` and ``anomaly``.
+    clips_compared : bool
+        Whether something told which clips there are, beside the score files: decisions, or ground truth.
     """
 
     challenge: Challenge
@@ -63,6 +65,7 @@ class Evaluation:
     absent: list[str]
     unknown_types: list[str]
     clips: dict[str, int]
+    clips_compared: bool
 
     @property
     def figures(self) -> list[str]:
@@ -85,6 +88,7 @@ class Evaluation:
             "false_alarms",
             "absent",
             "unknown_types",
+            "clips_compared",
         )
         return {"year": self.challenge.year} | {name: getattr(self, name) for name in names}
 
@@ -114,10 +118,12 @@ def evaluate(folder: Path, year: int, labels: Path | None = None) -> Evaluation:
     [{'machine_type': 'fan', 'section': '00', 'auc': 1.0, 'pauc': 1.0}]
     """
     challenge = load_challenge(year)
-    return judge(read_folder(folder, challenge, labels), challenge)
+    labelled = read_folder(folder, challenge, labels)
+    compared = labels is not None or labelled[0].decisions is not None
+    return judge(labelled, challenge, clips_compared=compared)
 
 
-def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluation:
+def judge(labelled: Sequence[LabelledSection], challenge: Challenge, *, clips_compared: bool = True) -> Evaluation:
     """Judge scores, and decisions where there are any, that stand beside their labels.
 
     Parameters
@@ -126,6 +132,8 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluati
         One or more sections, in the order that their rows are to have.
     challenge
         The year.
+    clips_compared
+        Whether `labelled` is known to have a score for every clip.
 
     Raises
     ------
@@ -146,6 +154,7 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge) -> Evaluati
         absent_files(challenge, [section.section for section in labelled]),
         [name for name in types if not challenge.sections_of(name)],
         {"normal": sum(len(section.clips) for section in labelled) - anomalies, "anomaly": anomalies},
+        clips_compared,
     )
 
 
@@ -261,6 +270,11 @@ def report(name: str, evaluation: Evaluation) -> Iterator[str]:
         f"{counted(len(evaluation.sections), 'score file')}, {clips['normal']} normal and {clips['anomaly']} anomalous "
         "clips. All figures are in %."
     )
+    if not evaluation.clips_compared:
+        yield from (
+            "",
+            "With neither decisions nor ground truth beside the scores, nothing tells whether clips are missing.",
+        )
     yield from ("", *_official_lines(evaluation))
     decided = [name for name in evaluation.figures if challenge.figures[name].measure in DECISION_MEASURES]
     for title, names in (
