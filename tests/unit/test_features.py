@@ -294,6 +294,13 @@ def test_the_log_counts_what_was_done(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "off.wav: the gate leaves no slice" in caplog.text
 
 
+def test_the_log_counts_what_was_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO), pytest.raises(InputError, match=r"audio\.sample_rate 16000"):
+        extract(tmp_path, recordings(tmp_path), audio=audio_settings(other_rates="refuse"))
+    assert "clips at 44100 Hz, refused: 1" in caplog.text
+    assert "resampled" not in caplog.text
+
+
 def test_what_cannot_be_transformed_is_named(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "short.wav", machine_sound(512), RATE)
     with pytest.raises(InputError, match=r"short\.wav: 512 samples are too few, the padding needs 513"):

@@ -83,27 +83,28 @@ def settings(flow: Workflow, broken_clips: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Stop:
-    """What was on the screen when the run stopped, the machines it came how far with, and the tables there were."""
+    """What was on the screen when the run stopped, the machines it came how far with, and what said how it came out."""
 
     screen: str
     trained: set[str]
     scored: set[str]
-    tables: set[str]
+    outcome: set[str]
 
 
 @pytest.fixture(scope="module")
 def stopped(broken: Workflow) -> Stop:
-    """Run the workflow where broken clips stop, with tables of an earlier state of things there."""
+    """Run the workflow where broken clips stop, with tables and a manifest of an earlier state of things there."""
     results = broken.folder / "results/broken"
     (results / "tables").mkdir(parents=True)
     (results / "tables/machines.csv").write_text("machine_type,machine_id,trial,auc\n", encoding="utf-8")
+    (results / "manifest.json").write_text("{}\n", encoding="utf-8")
     done = broken.run(settings(broken, "stop"))
     assert done.returncode == 1
     return Stop(
         done.stdout + done.stderr,
         {path.parts[-3] for path in results.glob("models/rotor/*/trial_0/model.safetensors")},
         {path.parent.name for path in results.glob("scores/rotor/*/trial_0.csv")},
-        {path.name for path in results.glob("tables/*")},
+        {path.name for pattern in ("tables/*", "official/*", "manifest.json") for path in results.glob(pattern)},
     )
 
 
@@ -133,7 +134,7 @@ def test_where_one_machine_stops_the_others_finish_and_there_are_no_tables(broke
     # The clip shorter than a window is a clip to the features and to the training: only the scoring stops at it.
     assert stopped.trained == {"none", "shorter_than_window"}
     assert stopped.scored == {"none"}
-    assert stopped.tables == set()
+    assert stopped.outcome == set()
 
 
 def test_excluded_clips_are_listed_counted_and_never_scored(broken: Workflow, went_on: str) -> None:

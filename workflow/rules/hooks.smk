@@ -52,11 +52,11 @@ def get_ready():
                 require_gpus()
     except InputError as error:
         raise WorkflowError(str(error)) from None
-    # Tables that are to be made again go now: were the run to fail, they would pass for its result.
+    # What says how a run came out and is to be made again goes now: were the run to fail, it would pass for its result.
     for job in needed:
-        if job.rule.name == "evaluate" and not workflow.touch:
-            for table in job.output:
-                workflow.async_run(table.remove())
+        if job.rule.name in ("evaluate", "official", "manifest", "rehearse") and not workflow.touch:
+            for file in job.output:
+                workflow.async_run(file.remove())
 
 
 def show_summaries():

@@ -236,7 +236,7 @@ def extract(
         )
         plans, unplanned = _apart(entries, outcomes)
         clips = [clip for plan in plans for clip in plan.clips]
-        _log_plans(plans, audio.sample_rate)
+        _log_plans(plans, audio)
         cached = chain(unplanned, progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"))
         write(
             output,
@@ -272,15 +272,17 @@ def _apart(entries: Iterable[Entry], outcomes: Iterable[_Plan | BrokenClipError]
     return plans, unplanned
 
 
-def _log_plans(plans: Sequence[_Plan], sample_rate: int) -> None:
+def _log_plans(plans: Sequence[_Plan], audio: config.Audio) -> None:
     rates, channels = Counter[int](), Counter[int]()
     for plan in plans:
         rates[plan.recording.sample_rate] += len(plan.clips)
         channels[plan.recording.channels] += len(plan.clips)
     log.info("%d clips of %d entries, %.1f s gated out", rates.total(), len(plans), sum(p.gated_seconds for p in plans))
     for rate, count in sorted(rates.items()):
-        log.info("clips at %d Hz%s: %d", rate, "" if rate == sample_rate else f", resampled to {sample_rate} Hz", count)
-        if rate < sample_rate:
+        resampled = rate != audio.sample_rate and audio.other_rates == "resample"
+        to_be = f", resampled to {audio.sample_rate} Hz" if resampled else ", refused"
+        log.info("clips at %d Hz%s: %d", rate, "" if rate == audio.sample_rate else to_be, count)
+        if resampled and rate < audio.sample_rate:
             log.warning(
                 "above %d Hz they are empty; set audio.sample_rate: %d if all recordings are so", rate // 2, rate
             )
