@@ -17,9 +17,10 @@ from offnote.clips import Entry
 from offnote.config import ROOT, Settings, resolve
 from offnote.errors import InputError
 from offnote.manifest import write_manifest
-from offnote.provenance import derive_seed, git_commit
+from offnote.provenance import derive_seed, git_commit, versions
 
 DEVICE = {"type": "cpu", "capability": "AVX2", "threads": 1, "torch": "2.14.1"}
+OLD = {"torch": "2.14.1", "numpy": "2.0.0"}
 
 
 def written(
@@ -38,9 +39,9 @@ def written(
     clip = CachedClip(Entry("a.wav", "train"), "0" * 64, 4, np.ones((4, 2), np.float32))
     cache.write(Path("fan/id_00.h5"), [clip], {}, n_mels=2)
     Path("model").mkdir()
-    model = {"trial": 1, "scope": "fan/id_00", "device": DEVICE, "weights_sha256": "a1"}
+    model = {"trial": 1, "scope": "fan/id_00", "device": DEVICE, "versions": OLD, "weights_sha256": "a1"}
     Path("model/model.json").write_text(json.dumps(model | made_with))
-    Path("scores.json").write_text(json.dumps({"device": DEVICE | {"threads": 2}, "model": scored}))
+    Path("scores.json").write_text(json.dumps({"device": DEVICE | {"threads": 2}, "versions": OLD, "model": scored}))
     for name in ("clips.tsv", "model/model.safetensors", "scores.csv", "machines.csv"):
         Path(name).write_text(name)
     write_manifest(
@@ -70,7 +71,8 @@ def test_it_says_what_the_run_was_made_from(tmp_path: Path, monkeypatch: pytest.
     assert content["inputs"]["fan/id_00.h5"]["clips"] == 1
     assert content["git_commit"] == git_commit(ROOT)
     assert content["code"] == {"train": "abc"}
-    assert {"torch", "numpy", "python"} <= content["versions"].keys()
+    assert content["versions"] == {"models": [OLD], "scores": [OLD], "tables": versions()}
+    assert {"torch", "numpy", "python"} <= versions().keys()
     stated = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     assert resolve(stated) == {"pumps": settings}
 

@@ -41,7 +41,8 @@ def write_manifest(
     clips
         The clip list.
     caches, models, scores, tables
-        The run's files. The JSON files among models and scores tell the device that made their neighbours.
+        The run's files. The JSON files among models and scores tell the device and the libraries that made their
+        neighbours.
     stages
         Hash of the code behind each stage.
     root
@@ -61,10 +62,14 @@ def write_manifest(
     content = {
         "offnote": __version__,
         "git_commit": git_commit(ROOT),
-        "versions": versions(),
+        "versions": {
+            "models": _each_once("versions", models),
+            "scores": _each_once("versions", scores),
+            "tables": versions(),
+        },
         "code": dict(stages),
         "config": stated,
-        "devices": _devices([*models, *scores]),
+        "devices": _each_once("device", [*models, *scores]),
         "seeds": {_name(path.parent, root): _seed(_read(path)) for path in models if path.name == "model.json"},
         "inputs": {_name(path, root): _inputs(path) for path in caches},
         "sha256": {_name(path, root): sha256_of(path) for path in [clips, *models, *scores, *tables]},
@@ -103,14 +108,14 @@ def _seed(model: Mapping[str, Any]) -> int:
     return derive_seed(model["seed"], model["trial"], model["scope"])
 
 
-def _devices(paths: Sequence[Path]) -> list[dict[str, Any]]:
-    """Return every device that a model was trained or a clip scored on, each once."""
-    devices: list[dict[str, Any]] = []
+def _each_once(key: str, paths: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return what the JSON files among `paths` say under a key, each different value once."""
+    told: list[dict[str, Any]] = []
     for path in paths:
-        device = _read(path)["device"] if path.suffix == ".json" else None
-        if device is not None and device not in devices:
-            devices.append(device)
-    return devices
+        value = _read(path)[key] if path.suffix == ".json" else None
+        if value is not None and value not in told:
+            told.append(value)
+    return told
 
 
 def _inputs(path: Path) -> dict[str, Any]:
