@@ -126,7 +126,8 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "half a FLAC": (folder / "cut.flac", "damaged"),
         "no samples": (write(folder / "empty.wav", samples[:0]), "empty"),
         "not finite": (write(folder / "nan.wav", not_finite, subtype="FLOAT"), "not finite"),
-        "silent": (write(folder / "silent.wav", silent), "silent"),
+        "silent": (write(folder / "silent.wav", silent), "silent, every sample .* is 0"),
+        "constant": (write(folder / "constant.wav", silent + 0.25), r"silent, every sample .* is 0\.25"),
     }
 
 
@@ -142,6 +143,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "no samples",
         "not finite",
         "silent",
+        "constant",
     ],
 )
 def test_a_broken_recording_is_named(tmp_path: Path, fault: str) -> None:

@@ -135,7 +135,7 @@ def test_meta_has_the_keys_of_the_year_in_their_order(tmp_path: Path, year: int)
 def test_what_is_stated_goes_before_what_was_measured(tmp_path: Path) -> None:
     stated = {"name": "yes", "abbreviation": "1e3", "front_end": ["a, b", "c: d"], "source_code": None,
               "external_datasets": [{"name": "AudioSet", "url": "https://example.org"}],
-              "embeddings": 'line\nline "quoted" # no comment'}  # fmt: skip
+              "embeddings": 'line\nline "quoted" # no comment', "total_parameters": 7}  # fmt: skip
     team = TEAM | {"front_end": "for all", "attribute_usage": "for all"}
     several = measured(
         2024, seeds=[3, 4, 5], combination="average", sampling_rates=[16000, 22050], front_end="measured"
@@ -153,6 +153,8 @@ def test_what_is_stated_goes_before_what_was_measured(tmp_path: Path) -> None:
     assert meta["system"]["source_code"] is None
     assert "# Trained with the seeds 3, 4, 5.\n" in path.read_text(encoding="utf-8")
     second = yaml.safe_load(Path(str(path).replace("task2_1", "task2_2")).read_text(encoding="utf-8"))
+    assert meta["system"]["complexity"]["total_parameters"] == 7
+    assert second["system"]["complexity"]["total_parameters"] != 7
     assert second["system"]["description"]["front_end"] == "for all"
     assert second["system"]["description"]["attribute_usage"] == "for all"
 
@@ -327,6 +329,7 @@ def test_what_is_stated_in_full_is_taken_before_anything_is_measured(tmp_path: P
                                                     "did you mean 'front_end'?"),
         (2025, {"description": {"name": "x"}}, "submission.description.name: there is no such key in 2025"),
         (2025, {"description": {"front_end": 3}}, "submission.description.front_end: 3 is no text"),
+        (2025, {"description": {"MACS": "x"}}, "submission.description.MACS: 'x' is no whole number, 0 or more"),
         (2020, {"description": {"attribute_usage": "x"}}, "submission.description.attribute_usage: there is no such"),
         (2025, {"source_code": " "}, "submission.source_code: ' ' is no text"),
         (2025, {"external_datasets": [{"name": "A"}]}, "submission.external_datasets[0].url: is missing"),

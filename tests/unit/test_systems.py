@@ -17,6 +17,7 @@ from offnote.detectors import Card
 from offnote.errors import InputError
 from offnote.evaluation import LabelledScores, MachineScores, choose_thresholds
 from offnote.models import Autoencoder
+from offnote.official import report
 from offnote.scores import ScoreTable, write, write_description
 from offnote.systems import (
     ScoredRun,
@@ -185,6 +186,18 @@ def test_a_clip_of_the_evaluation_set_without_a_score_is_named(tmp_path: Path) -
         system_of(replace(run, machines=[one for one in run.machines if one.name != "ToyCar/id_06"]))
     with pytest.raises(InputError, match="ToyCar/id_05: cannot be sent: no training clips"):
         system_of(replace(run, machines=[replace(one, scores=[], status="no training clips") for one in run.machines]))
+
+
+def test_an_official_evaluation_tells_of_broken_clips(tmp_path: Path) -> None:
+    names = ["test/normal_a.wav", "test/anomaly_b.wav"]
+    machine = scored(tmp_path, names, [[4.0, 5.0], [5.0, 6.0]])
+    write_clips(tmp_path / "clips.tsv", [*listed(names), *listed(["test/normal_c.wav"])])
+    run = ScoredRun(settings(), [machine], tmp_path / "clips.tsv")
+    for path in machine.scores:
+        write_description(path, excluded=[Excluded(Entry("test/normal_c.wav", "test"), "silent")])
+    judged = judge_run(run)
+    assert (judged.broken_clips, judged.clips) == (1, {"normal": 1, "anomaly": 1})
+    assert "Without 1 broken clip, which no figure counts." in "\n".join(report("demo", judged))
 
 
 def card(**changes: Any) -> Card:

@@ -122,7 +122,7 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
     ------
     InputError
         The file cannot be read to its end, is of a refused rate, lacks the channel or the stretch, holds a value that
-        is not finite, or nothing but zeros.
+        is not finite, or one value all over.
     """
     with _opened(path) as file:
         last = file.frames if last is None else last
@@ -145,10 +145,11 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
             samples[filled : filled + len(block)] = block
             filled += len(block)
         rate = file.samplerate
-    if not samples.any():
+    # A converter without a microphone gives a constant, which need not be zero.
+    if (level := samples.min()) == samples.max():
         raise BrokenClipError(
             path,
-            f"silent, every sample from {first} to {last} of channel {audio.channel} is zero; take it out, "
+            f"silent, every sample from {first} to {last} of channel {audio.channel} is {level:g}; take it out, "
             "or leave such stretches of a long recording out with gate.level",
         )
     return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)

@@ -20,7 +20,8 @@ Dataset                   Type, shape              Holds
 
 Attributes: ``format`` and ``format_version``; ``features``, the settings behind the frames as JSON; ``inputs_sha256``,
 over the list of clips; ``computed_on``, ``cpu`` or ``cuda``; ``gated_seconds``, what the gate left out; and
-``complete = 1``, written last. No label, host or time is in the file: the same clips and settings give the same bytes.
+``complete = 1``, written last. No label, host or time is in the file (but what a path tells by itself): the same clips
+and settings give the same bytes.
 
 A cache made by another program needs ``/frames``, ``path``, ``offset``, ``split`` and the attributes ``format``,
 ``format_version``, ``features`` and ``complete``.

@@ -417,7 +417,9 @@ class Submission(Section):
         None, description="Data of others that were used, a list, each with `name` and `url`."
     )
     description: dict[str, Any] = Field(
-        {}, description="Keys of `system.description` in `meta.yaml` that are to say something else than is filled in."
+        {},
+        description="Keys of `system.description` and `system.complexity` in `meta.yaml` that are to say something "
+        "else than is filled in.",
     )
 
 

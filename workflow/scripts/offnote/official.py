@@ -52,6 +52,8 @@ class Evaluation:
         Machine types that the year does not have: somebody's own, or misspelt.
     clips : dict of str to int
         Test clips that are ``normal`` and ``anomaly``.
+    broken_clips : int
+        Test clips that have no score because they are broken, and count in nothing.
     clips_compared : bool
         Whether something told which clips there are, beside the score files: decisions, or ground truth.
     """
@@ -65,6 +67,7 @@ class Evaluation:
     absent: list[str]
     unknown_types: list[str]
     clips: dict[str, int]
+    broken_clips: int
     clips_compared: bool
 
     @property
@@ -88,6 +91,7 @@ class Evaluation:
             "false_alarms",
             "absent",
             "unknown_types",
+            "broken_clips",
             "clips_compared",
         )
         return {"year": self.challenge.year} | {name: getattr(self, name) for name in names}
@@ -123,7 +127,9 @@ def evaluate(folder: Path, year: int, labels: Path | None = None) -> Evaluation:
     return judge(labelled, challenge, clips_compared=compared)
 
 
-def judge(labelled: Sequence[LabelledSection], challenge: Challenge, *, clips_compared: bool = True) -> Evaluation:
+def judge(
+    labelled: Sequence[LabelledSection], challenge: Challenge, *, broken_clips: int = 0, clips_compared: bool = True
+) -> Evaluation:
     """Judge scores, and decisions where there are any, that stand beside their labels.
 
     Parameters
@@ -132,6 +138,8 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge, *, clips_co
         One or more sections, in the order that their rows are to have.
     challenge
         The year.
+    broken_clips
+        Test clips that are left out of `labelled` because they are broken.
     clips_compared
         Whether `labelled` is known to have a score for every clip.
 
@@ -154,6 +162,7 @@ def judge(labelled: Sequence[LabelledSection], challenge: Challenge, *, clips_co
         absent_files(challenge, [section.section for section in labelled]),
         [name for name in types if not challenge.sections_of(name)],
         {"normal": sum(len(section.clips) for section in labelled) - anomalies, "anomaly": anomalies},
+        broken_clips,
         clips_compared,
     )
 
@@ -270,6 +279,8 @@ def report(name: str, evaluation: Evaluation) -> Iterator[str]:
         f"{counted(len(evaluation.sections), 'score file')}, {clips['normal']} normal and {clips['anomaly']} anomalous "
         "clips. All figures are in %."
     )
+    if evaluation.broken_clips:
+        yield from ("", f"Without {counted(evaluation.broken_clips, 'broken clip')}, which no figure counts.")
     if not evaluation.clips_compared:
         yield from (
             "",

@@ -36,7 +36,7 @@ TEAM = ("lastname", "institute", "authors")
 """What is said once of all systems."""
 
 STATED = ("name", "abbreviation", "technical_report", "source_code")
-"""What may be said of each system, besides the keys of its description."""
+"""What may be said of each system, besides the keys of its description and complexity."""
 
 SHOWN = 20
 """Mistakes in a message."""
@@ -84,7 +84,8 @@ class System:
     ----------
     stated
         ``name``, ``abbreviation``, and where there is something to say ``technical_report`` (the path of a PDF file),
-        ``source_code``, ``external_datasets`` and keys of ``system.description``, which go before what was measured.
+        ``source_code``, ``external_datasets`` and keys of ``system.description`` and ``system.complexity``, which go
+        before what was measured.
     measured
         What goes into ``meta.yaml`` besides.
     scores
@@ -211,7 +212,7 @@ def require_stated(challenge: Challenge, systems: Mapping[str, config.Submission
 
 def _stated_mistakes(section: config.Submission, challenge: Challenge) -> Iterator[str]:
     package = package_of(challenge)
-    known = challenge.of_the_year(package.description)
+    known = challenge.of_the_year(package.description | package.complexity)
     yield from (f"submission.description.{text}" for text in _strangers(section.description, known, challenge))
     if section.external_datasets is not None and not challenge.lists_external_datasets:
         yield f"submission.external_datasets: there is no such key in {challenge.year}; leave it empty"
@@ -223,8 +224,9 @@ def _stated_mistakes(section: config.Submission, challenge: Challenge) -> Iterat
     meta = _meta(label, stated, anything, challenge)
     meta["submission"] = {key: value for key, value in meta["submission"].items() if value is not None}
     for text in meta_mistakes(meta, label, challenge):
-        # The configuration has the keys of `system` in the section `submission` too.
-        yield f"submission.{text.removeprefix('system.')}" if text.startswith("system.") else text
+        # The configuration has the keys of `system` in the section `submission`, and all below it in one place.
+        key = text.removeprefix("system.").replace("complexity.", "description.", 1)
+        yield f"submission.{key}" if text.startswith("system.") else text
     if section.technical_report is not None:
         yield from _report_mistakes(section.technical_report)
 
@@ -385,7 +387,8 @@ def _archive(labels: Sequence[str]) -> str:
 
 def _stated_keys(challenge: Challenge) -> tuple[str, ...]:
     young = ("external_datasets",) if challenge.lists_external_datasets else ()
-    return (*STATED, *young, *challenge.of_the_year(package_of(challenge).description))
+    package = package_of(challenge)
+    return (*STATED, *young, *challenge.of_the_year(package.description | package.complexity))
 
 
 def _strangers(stated: Iterable[str], known: Collection[str], challenge: Challenge) -> Iterator[str]:
@@ -464,6 +467,7 @@ def _meta(label: str, stated: Mapping[str, Any], measured: Measured, challenge: 
         "MACS": None if measured.macs is None else int(measured.macs),
     }
     description = own | {key: stated[key] for key in package.description if key in stated}
+    complexity |= {key: stated[key] for key in package.complexity if key in stated}
     young = challenge.lists_external_datasets
     authors = stated.get("authors")
     return {

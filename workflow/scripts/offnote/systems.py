@@ -21,13 +21,12 @@ import numpy.typing as npt
 
 from offnote import cache, scores
 from offnote.challenge import Challenge, Section, challenge_of
-from offnote.clips import Clip, Machine, read_clips
+from offnote.clips import Clip, Excluded, Machine, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, choose_thresholds, join, listed_test_clips
 from offnote.files import replacing
-from offnote.logs import log
 from offnote.official import Evaluation, evaluate, judge, report, write_tables
 from offnote.package_check import Check, check_submission
 from offnote.package_check import report as check_report
@@ -136,10 +135,14 @@ def judge_run(run: ScoredRun) -> Evaluation:
     """
     challenge = challenge_of(run.settings)
     rows = listed_test_clips(run.clips)
-    labelled = [
-        _labelled(section, part, challenge)
+    judged = [
+        scored
         for scored in run.machines
         if challenge.holds("development", scored.machine) and not _why_unscored(scored)
+    ]
+    labelled = [
+        _labelled(section, part, challenge)
+        for scored in judged
         for section, part in _sections(sent_scores(scored, rows[scored.machine], run.settings), challenge)
     ]
     if not labelled:
@@ -147,7 +150,8 @@ def judge_run(run: ScoredRun) -> Evaluation:
             f"run {run.settings.run}: has scores of no machine of the development set of {challenge.year}; check "
             "submission.year, dataset.path and dataset.machines"
         )
-    return judge(sorted(labelled, key=lambda section: section.section.order), challenge)
+    ordered = sorted(labelled, key=lambda section: section.section.order)
+    return judge(ordered, challenge, broken_clips=sum(len(_broken_test_clips(scored)) for scored in judged))
 
 
 def system_of(run: ScoredRun, judged: ScoredRun | None = None) -> System:
@@ -369,6 +373,10 @@ def _why_unscored(scored: MachineScores) -> str:
     return scored.status or scores.read_description(scored.scores[0]).status
 
 
+def _broken_test_clips(scored: MachineScores) -> list[Excluded]:
+    return [clip for clip in scores.read_description(scored.scores[0]).excluded if clip.entry.split == "test"]
+
+
 def _sections(sent: SentScores, challenge: Challenge) -> Iterator[tuple[Section, SentScores]]:
     """Yield the score files of a machine: one, or one for each domain."""
     for section in challenge.files_of(sent.scored.machine):
@@ -383,9 +391,6 @@ def _labelled(section: Section, part: SentScores, challenge: Challenge) -> Label
             missing = "label" if not label else f"domain ({' or '.join(challenge.domains)})"
             where = f"{part.scored.name}, of the development set of {challenge.year}"
             raise InputError(f"{where}: the clip {name} has no {missing}")
-    excluded = [clip for clip in scores.read_description(part.scored.scores[0]).excluded if clip.entry.split == "test"]
-    if excluded:
-        log.warning("%s: judged without %d broken clips", part.scored.name, len(excluded))
     return LabelledSection(
         section,
         part.scored.scores[0],
@@ -430,8 +435,7 @@ def _require_all_scores(scored: MachineScores, listed: Sequence[Clip]) -> None:
     status = _why_unscored(scored) or ("" if listed else Status.NO_TEST_CLIPS)
     if status:
         raise InputError(f"{scored.name}: cannot be sent: {status}; a submission needs a score for every clip")
-    broken = [clip for clip in scores.read_description(scored.scores[0]).excluded if clip.entry.split == "test"]
-    if broken:
+    if broken := _broken_test_clips(scored):
         raise InputError(
             f"{scored.name}: the clip {broken[0].entry} has no score ({broken[0].reason}); a submission needs one for "
             "every clip: mend or retrieve it again"
