@@ -14,7 +14,7 @@ from offnote.clips import Clip, Machine, write_clips
 from offnote.config import Demo
 from offnote.files import replacing
 from offnote.logs import progress
-from offnote.synthesis import SAMPLE_RATE, Samples
+from offnote.sounds import SAMPLE_RATE, Samples
 from offnote.synthetic_challenge import Take
 
 YEAR = 2020

@@ -11,16 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from offnote.config import Demo
 from offnote.errors import InputError
-from offnote.synthesis import (
-    MACHINES,
-    SAMPLE_RATE,
-    Fault,
-    fault_of,
-    planned_paths,
-    render,
-    synthesise_clip,
-    synthesise_machine,
-)
+from offnote.sounds import SAMPLE_RATE
+from offnote.synthesis import MACHINES, fault_of, planned_paths, render, synthesise_clip, synthesise_machine
+from offnote.synthetic_machines import Fault
 
 from tests.recordings import decibels
 

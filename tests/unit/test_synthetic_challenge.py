@@ -14,7 +14,7 @@ from offnote.config import Audio, Demo
 from offnote.datasets import parse_paths
 from offnote.errors import InputError
 from offnote.score_folders import read_folder
-from offnote.synthesis import SAMPLE_RATE
+from offnote.sounds import SAMPLE_RATE
 from offnote.synthetic_challenge import (
     FAR_DELAY,
     FAR_GAIN,

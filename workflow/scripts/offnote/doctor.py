@@ -19,7 +19,7 @@ from offnote.files import nearest
 from offnote.plan import Run, plan
 from offnote.provenance import versions
 from offnote.recordings import STORAGES
-from offnote.synthesis import SAMPLE_RATE
+from offnote.sounds import SAMPLE_RATE
 
 CLIPS_LOOKED_AT = 20
 BYTES_PER_SAMPLE = 2

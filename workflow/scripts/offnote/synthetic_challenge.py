@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.random import Generator
 
-from offnote import synthesis
+from offnote import synthesis, synthetic_machines
 from offnote.challenge import Challenge, DemoNames, Section, load_challenge
 from offnote.clips import Machine
 from offnote.config import Demo
@@ -23,7 +23,9 @@ from offnote.errors import InputError
 from offnote.logs import progress
 from offnote.provenance import derive_seed
 from offnote.score_folders import ground_truth_files
-from offnote.synthesis import HALL, SAMPLE_RATE, Fault, Recorded, Samples, Spectrum
+from offnote.sounds import SAMPLE_RATE, Samples, Spectrum
+from offnote.synthesis import HALL, Recorded
+from offnote.synthetic_machines import Fault
 
 TARGET_SHARE = 0.01
 """Share of the training clips that are of the target domain: 10 of 1,000, as in the challenge since 2022."""
@@ -325,11 +327,11 @@ def _kind(demo: Demo, machine: Machine) -> str:
     return machine.machine_type if machine.machine_type in kinds else kinds[_place(demo, machine) % len(kinds)]
 
 
-def _build(demo: Demo, machine: Machine, speed: float, rng: Generator, samples: int) -> synthesis.Machine:
+def _build(demo: Demo, machine: Machine, speed: float, rng: Generator, samples: int) -> synthetic_machines.Machine:
     """Build one of the demo's machines, a little differently for each machine of the set."""
     kind = _kind(demo, machine)
     own = np.random.default_rng(derive_seed(demo.seed, 0, f"{demo.year} {machine}"))
     likes = [name for other, name in synthesis.MACHINES if other == kind]
-    prototype: Any = synthesis.PROTOTYPES[kind, likes[own.integers(len(likes))]]
+    prototype: Any = synthetic_machines.PROTOTYPES[kind, likes[own.integers(len(likes))]]
     pitch, pace = np.exp(own.uniform(-0.15, 0.15, 2))
-    return synthesis.rebuilt(prototype, pitch=pitch, pace=pace * speed)(rng, samples)
+    return synthetic_machines.rebuilt(prototype, pitch=pitch, pace=pace * speed)(rng, samples)
