@@ -11,7 +11,7 @@ BENCH := .venv-bench
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-demo: $(VENV)/ready ## build the demo run: recordings, features, models, tables
+demo: $(VENV)/ready ## run what config/config.yaml says, at first the demo: recordings, features, models, tables
 	snakemake --cores 8
 
 test: $(VENV)/ready ## run the tests

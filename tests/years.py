@@ -12,6 +12,9 @@ WHOLE = [year for year in years() if load_challenge(year).machines.get("evaluati
 
 YEARS = range(2020, 2027)
 
+INFERRED = (2023, 2024, 2026)
+"""The years of whose `meta.yaml` no template was seen."""
+
 TEAM: dict[str, Any] = {
     "lastname": "Lastname",
     "institute": "Institute",

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import tracemalloc
 from collections.abc import Sequence
 from pathlib import Path
@@ -292,6 +293,18 @@ def test_the_log_counts_what_was_done(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "clips from 8-channel recordings: 1" in caplog.text
     assert "device: type cpu" in caplog.text
     assert "off.wav: the gate leaves no slice" in caplog.text
+
+
+def test_the_log_tells_of_a_test_clip_that_is_a_copy_of_a_training_clip(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, *others = recordings(tmp_path)
+    shutil.copy(tmp_path / one.path, tmp_path / "copy.wav")
+    assert one.split == "train"
+    stretch = Entry(one.path, "test", start=0.0, end=1.5)  # Another part may have been trained on.
+    extract(tmp_path, [one, *others, Entry("copy.wav", "test"), stretch])
+    [line] = [record.getMessage() for record in caplog.records if "is a copy of" in record.getMessage()]
+    assert line.startswith(f"copy.wav (test) is a copy of {one.path} (train): ")
 
 
 def test_the_log_counts_what_was_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -28,7 +28,7 @@ from offnote.package_files import SYSTEMS
 from offnote.submission import pack, write_submission
 
 from tests.submissions import TEAM, clip_names, systems
-from tests.years import YEARS
+from tests.years import WHOLE
 
 Files = dict[str, bytes]
 ONE, TWO = "task2/Lastname_Institute_task2_1", "task2/Lastname_Institute_task2_2"
@@ -40,7 +40,7 @@ REPORT = f"{ONE}/Lastname_Institute_task2_1.technical_report.pdf"
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Files]:
     """Make a submission of two systems for each year, which nothing is wrong with."""
     made = {}
-    for year in YEARS:
+    for year in WHOLE:
         folder = tmp_path_factory.mktemp("good")
         written = write_submission(folder / "out", year, TEAM, systems(year, folder))
         made[year] = {path.relative_to(folder / "out").as_posix(): path.read_bytes() for path in written.files}
@@ -330,7 +330,7 @@ ALONE = ("label", "label 5", "gap", "teams", "less decided", "more decided", "no
 TAMPERINGS = [*ROWS, *[Tampering(t.name, t.change, t.says, t.mistakes, 2021) for t in DECISIONS], *METADATA, *FILES]
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", WHOLE)
 def test_nothing_is_wrong_with_a_good_submission(good: dict[int, Files], tmp_path: Path, year: int) -> None:
     check = check_archive(tmp_path, good[year], year)
     assert (said(check), check.warnings, len(check.systems)) == ([], [], 2)
@@ -342,7 +342,7 @@ def test_nothing_is_wrong_with_a_good_submission(good: dict[int, Files], tmp_pat
     [
         pytest.param(year, tampering, id=f"{year}-{tampering.name}")
         for tampering in TAMPERINGS
-        for year in YEARS
+        for year in WHOLE
         # Of the templates, 2023's and 2024's are 2022's.
         if year >= tampering.since and not (tampering in METADATA and year in (2023, 2024))
     ],
@@ -359,7 +359,7 @@ def test_whatever_is_wrong_is_found_in_its_place(
     assert len(found) <= tampering.mistakes + (tampering in ROWS and tampering.mistakes == 2), found
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", WHOLE)
 def test_much_that_is_wrong_is_all_listed(good: dict[int, Files], tmp_path: Path, year: int) -> None:
     chosen = ["nan", "three columns", "header", "line ends", "byte order mark", "spaces", "abbreviation", "email",
               "none corresponding", "a number", "subsystems", "parameters", "result huge", "no PDF", "stray file",
@@ -377,7 +377,7 @@ def test_much_that_is_wrong_is_all_listed(good: dict[int, Files], tmp_path: Path
 def test_any_mistakes_are_found_together(good: dict[int, Files], seed: int) -> None:
     """Change some files at a time, each in one way, so that no change undoes another."""
     generator = random.Random(seed)
-    year = generator.choice(YEARS)
+    year = generator.choice(WHOLE)
     files = dict(good[year])
     touched: set[str] = set()
     expected = []
@@ -795,7 +795,7 @@ def list_clips(path: Path, year: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("year", YEARS)
+@pytest.mark.parametrize("year", WHOLE)
 @pytest.mark.parametrize("form", ["folder", "list"])
 def test_every_test_clip_needs_its_row(good: dict[int, Files], tmp_path: Path, year: int, form: str) -> None:
     clips = record(tmp_path / "sounds", year) if form == "folder" else list_clips(tmp_path / "clips.tsv", year)

@@ -41,6 +41,11 @@ class Workflow:
         """Write `config` as an overlay, and return the command that runs the Snakefile with it."""
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
+        mine = self.folder / "config/config.yaml"
+        if not mine.exists():
+            # Else that of the checkout counts, which whoever runs the tests may have made their own.
+            mine.parent.mkdir(exist_ok=True)
+            mine.write_text("run: demo\n", encoding="utf-8")
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile")]
         command += ["--cores", str(cores), "--directory", str(self.folder), "--configfile", str(overlay)]
         return [*command, *options]

@@ -40,7 +40,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "unreadable": (lambda path: path.write_bytes(b"no sound at all"), "damaged, or no audio file"),
     "zero_bytes": (lambda path: path.write_bytes(b""), "empty, it holds no bytes"),
     "truncated": (lambda path: path.write_bytes(path.read_bytes()[:20000]), "cut short, 19956 of 64000 bytes"),
-    "empty": (lambda path: sound(path, lambda samples: samples[:0]), "empty, it holds no samples"),
+    "empty": (lambda path: sound(path, lambda samples: samples[:0]), "empty, its header tells of no samples"),
     "silent": (lambda path: sound(path, np.zeros_like), "silent, every sample"),
     "nan": (lambda path: sound(path, with_one_nan), "is not finite"),
     "shorter_than_padding": (lambda path: sound(path, lambda samples: samples[:300]), "300 samples are too few"),

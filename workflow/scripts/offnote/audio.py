@@ -274,7 +274,11 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                     path, "its header does not say how long it is, so a cut would go unnoticed; convert it to WAV"
                 )
             if file.frames == 0:
-                raise BrokenClipError(path, "empty, it holds no samples; take it out or copy it anew")
+                raise BrokenClipError(
+                    path,
+                    "empty, its header tells of no samples; take it out or, where a recorder had no time to finish the "
+                    "header, mend it, as with ffmpeg",
+                )
             yield file
     except soundfile.LibsndfileError as error:
         if path.stat().st_size == 0:

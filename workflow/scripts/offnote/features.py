@@ -30,6 +30,7 @@ from offnote.wording import first_of
 CPU_FRAMES = 128
 GPU_FRAMES = 2**15
 BATCH_SAMPLES = 32 * 160_000
+COPY = "%s (%s) is a copy of %s (%s): what is trained on tells nothing when it is tested"
 NAMED = 3
 """Kinds of broken clips that the sentence on the screen names."""
 
@@ -318,13 +319,18 @@ def _cached(
 
     transformed = _one_by_one if log_mel.window.device.type == "cpu" else _in_batches
     outcomes = transformed(hashed_on_the_way(), pool, ahead, audio, log_mel)
+    seen: dict[str, Entry] = {}
     for clip, outcome in zip(clips, outcomes, strict=True):
         if isinstance(outcome, _Transformed) and not np.isfinite(outcome.frames).all():
             outcome = BrokenClipError(clip.path, "its log-mel spectrogram is not finite, samples are far out of range")
         if isinstance(outcome, BrokenClipError):
             yield _excluded(clip.entry, outcome)
         else:
-            yield CachedClip(clip.entry, hashes[clip.path].result(), outcome.samples, outcome.frames)
+            sha256 = hashes[clip.path].result()
+            first = seen.setdefault(sha256, clip.entry)
+            if first.path != clip.entry.path and first.split != clip.entry.split:
+                log.warning(COPY, clip.entry.path, clip.entry.split, first.path, first.split)
+            yield CachedClip(clip.entry, sha256, outcome.samples, outcome.frames)
 
 
 def _excluded(entry: Entry, broken: BrokenClipError) -> Excluded:

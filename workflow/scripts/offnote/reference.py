@@ -15,9 +15,12 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from offnote.config import DEFAULT_PRESET, DEFAULT_RUN, PRESETS, ROOT, Section, Settings, preset_names, resolve
+from offnote.config_files import read_file
+from offnote.errors import InputError
 from offnote.files import replacing
 
 SCHEMA = "workflow/schemas/config.schema.json"
+CONFIGURATION = "config/config.yaml"
 FURTHER_RUNS = "Further runs: each a name and the keys that differ"
 
 
@@ -30,17 +33,30 @@ def generated_files() -> dict[str, str]:
     ['config/README.md', 'config/config.yaml', 'workflow/schemas/config.schema.json']
     """
     return {
-        "config/config.yaml": _config_yaml(),
+        CONFIGURATION: _config_yaml(),
         "config/README.md": _readme(),
         SCHEMA: json.dumps(_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 
-def write_files(root: Path = ROOT) -> None:
-    """Write the generated files into a checkout."""
+def write_files(root: Path = ROOT) -> list[Path]:
+    """Write the generated files into a checkout, and return what was left as it is, for it holds its user's settings."""
+    left = []
     for name, text in generated_files().items():
+        if name == CONFIGURATION and holds_own_settings(root / name):
+            left.append(root / name)
+            continue
         with replacing(root / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
+    return left
+
+
+def holds_own_settings(path: Path) -> bool:
+    """Tell whether a ``config.yaml`` says anything else than the generated one, comments aside."""
+    try:
+        return bool(read_file(path) != yaml.safe_load(_config_yaml()))
+    except InputError:
+        return path.exists()
 
 
 def _config_yaml() -> str:
@@ -160,4 +176,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    write_files()
+    for path in write_files():
+        print(
+            f"{path}: left as it is, for it says more than the generated one; the schema and config/README.md are new"
+        )

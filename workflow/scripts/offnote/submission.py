@@ -513,7 +513,7 @@ def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     Raises
     ------
     InputError
-        A file below ``task2`` is of neither, or was changed since: it would be taken for a part of this one.
+        A file below ``task2`` is of neither, or was changed since: it would be lost, or taken for a part of this one.
     """
     earlier = _checksums(folder / CHECKSUMS)
     beside = [path for path in sorted(folder.glob("*")) if path.name in earlier]
@@ -521,12 +521,13 @@ def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     outdated = []
     for path in (*beside, *below):
         name = path.relative_to(folder).as_posix()
-        if name in files:
+        found = sha256_of(path)
+        if name in files and found in (earlier.get(name), hashlib.sha256(files[name]).hexdigest()):
             continue
-        if earlier.get(name) != sha256_of(path):
+        if earlier.get(name) != found:
             raise InputError(
-                f"{path}: is not of this submission, nor as an earlier one left it; move it elsewhere (a technical "
-                "report is named in submission.technical_report)"
+                f"{path}: is not of this submission, nor as an earlier one left it; move it elsewhere (what it is to "
+                "say is stated in the section submission of the configuration)"
             )
         outdated.append(path)
     return outdated
