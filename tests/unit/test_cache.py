@@ -48,7 +48,9 @@ def entries(draw: st.DrawFn) -> Entry:
 
 
 @settings(max_examples=40, deadline=None)
-@given(drawn=st.lists(st.tuples(entries(), st.integers(1, 700)), min_size=1, max_size=6))
+@given(
+    drawn=st.lists(st.tuples(entries(), st.integers(1, 700)), min_size=1, max_size=6, unique_by=lambda one: one[0].path)
+)
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[Entry, int]]) -> None:
     clips = [clip(entry, frames, seed) for seed, (entry, frames) in enumerate(drawn)]
     with cache.read(write(tmp_path_factory.mktemp("cache") / "id_00.h5", clips)) as found:
@@ -250,6 +252,7 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
         (change("clips/offset", [0, 10]), r"/clips/offset has shape \(2,\)"),
         (change("clips/split", ["train", "eval"]), "split is 'eval'"),
         (change("clips/domain", ["source", "target"]), "test clip may not carry a domain"),
+        (change("clips/path", ["a.wav", "a.wav"]), r"lists the clip a\.wav twice"),
     ],
 )
 def test_a_cache_that_contradicts_itself_is_refused(
@@ -262,6 +265,19 @@ def test_a_cache_that_contradicts_itself_is_refused(
         damage(file)
     with pytest.raises(InputError, match=sentence):
         cache.read(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize(("frame", "name"), [(3, "a.wav"), (4, "ä.wav")])
+def test_frames_that_are_not_finite_are_named(tmp_path: Path, value: float, frame: int, name: str) -> None:
+    path = foreign_cache(tmp_path / "id_00.h5")
+    with h5py.File(path, "a") as file:
+        file["frames"][frame, 2] = value
+    with (
+        cache.read(path) as found,
+        pytest.raises(InputError, match=rf"id_00\.h5: frames of the clip {name} are not finite"),
+    ):
+        found.clips([1, 0])
 
 
 def external_storage(file: h5py.File, elsewhere: Path) -> None:

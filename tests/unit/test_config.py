@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,10 @@ def test_numbers_from_the_command_line_come_as_text() -> None:
         ({"training": 3}, "training: "),
         ({"training": {"epochs": 0}}, "training.epochs: Input should be greater than or equal to 1"),
         ({"training": {"epochs": True}}, "training.epochs: "),
+        ({"training": {"epochs": None}}, "training.epochs: is empty; give it a value, or leave the key out"),
+        ({"audio": {"channel": None}}, "audio.channel: is empty; give it a value, or leave the key out"),
+        ({"run": 2024}, 'run: 2024 is no text to YAML; write it in quotes: "2024"'),
+        ({"run": date(2024, 5, 1)}, 'run: 2024-05-01 is no text to YAML; write it in quotes: "2024-05-01"'),
         ({"training": {"epochs": 2.5}}, "training.epochs: must be a whole number (not 2.5)"),
         ({"training": {"epochs": 10.0}}, "training.epochs: must be a whole number (not 10.0): write 10"),
         ({"training": {"epochs": "15e-1"}}, "training.epochs: '15e-1' is text, not a number; write a whole number"),

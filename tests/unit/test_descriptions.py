@@ -9,6 +9,7 @@ from offnote import descriptions
 from offnote.challenge import load_challenge
 from offnote.descriptions import describe, names, path_of, stated_challenge, years
 from offnote.errors import InputError
+from offnote.package_check import check_submission
 from offnote.retrieve import archives_of
 
 PATTERN = r"clips: ['(?P<machine_type>[^/]+)/(?P<machine_id>.+)']"
@@ -21,6 +22,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "dcase2022.yaml").write_text(path_of("dcase2022").read_text(encoding="utf-8"), encoding="utf-8")
     monkeypatch.setattr(descriptions, "FOLDER", tmp_path)
     return tmp_path
+
+
+def test_a_young_year_without_an_evaluation_set_has_nothing_to_send(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    text = "machines: {development: {fan: [section_00]}, evaluation: {}}\nchallenge: {based_on: dcase2022}\n"
+    (folder / "dcase2034.yaml").write_text(text, encoding="utf-8")
+    system = tmp_path_factory.mktemp("package") / "Lastname_Institute_task2_1"
+    system.mkdir()
+    with pytest.raises(InputError, match=r"dcase2034\.yaml: machines\.evaluation is empty"):
+        check_submission(system, 2034)
 
 
 def test_every_file_is_a_description() -> None:
@@ -42,6 +54,10 @@ def test_every_file_is_a_description() -> None:
         ("records: {development: {archives: a.zip}}", "records.development.record: Field required"),
         ("records: {development: {record: 7}}", "records.development.archives: Field required"),
         (f"records: {{evaluation: {RECORD}}}", "machines.evaluation is missing; records.evaluation is about them"),
+        (
+            "machines: {development: {fan: [id_00, id_01]}, evaluation: {fan: [id_01]}}",
+            "machines: fan has id_01 in both sets; a machine is of one of them",
+        ),
         (
             "records: {development: {record: 7, archives: 'dev_{machine_typ}.zip'}}",
             "records.development.archives: 'dev_{machine_typ}.zip' has a field {machine_typ}",

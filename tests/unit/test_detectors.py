@@ -150,7 +150,7 @@ def _other_mels(folder: Path) -> list[Path]:
         (_other_mels, "id_02.h5: 5 mel bands"),
         (
             lambda folder: [made_cache(folder / "fan" / "id_00.h5", train=1, frames=SIZE)],
-            "1 training window: too few",
+            "has 1 training window, which is too few",
         ),
     ],
 )

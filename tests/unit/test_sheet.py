@@ -124,6 +124,9 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("freezer", ""),
         ("regardless", ""),
         ("monday", ""),
+        ("NormalSound_IND", "normal"),
+        ("AnomalousSound_IND", "anomaly"),
+        ("NGSound", "anomaly"),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
@@ -136,6 +139,16 @@ def test_undamaged_beside_damaged_is_normal(tmp_path: Path) -> None:
         ("gear", "id_00", "train", "normal"): 3,
         ("gear", "id_00", "test", "normal"): 1,
         ("gear", "id_00", "test", "anomaly"): 1,
+    }
+
+
+@pytest.mark.parametrize("place", ["2024-01-03", "1450", "2024-01-03/1450"])
+def test_folders_may_be_called_by_numbers_alone(tmp_path: Path, place: str) -> None:
+    root = touch(tmp_path / "fan", *(f"{place}/{label}/{n}.wav" for label in ("normal", "fault") for n in range(4)))
+    assert Counter((clip.split, clip.label) for clip in guess_clips(root)) == {
+        ("train", "normal"): 2,
+        ("test", "normal"): 2,
+        ("test", "anomaly"): 4,
     }
 
 

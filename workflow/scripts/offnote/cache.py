@@ -337,6 +337,11 @@ class FeatureCache:
             Their frames one after another, (frames, mels).
         offsets
             First frame of each in `frames`, and the number of all: int64, (clips + 1,).
+
+        Raises
+        ------
+        InputError
+            As :meth:`frames`, or a value is not finite, as other programs may write it.
         """
         lengths = np.diff(self.offsets)[list(indices)]
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
@@ -345,6 +350,12 @@ class FeatureCache:
             for run in _neighbours(indices):
                 source = np.s_[self.offsets[indices[run.start]] : self.offsets[indices[run.stop - 1] + 1]]
                 self._frames.read_direct(frames, source, np.s_[offsets[run.start] : offsets[run.stop]])
+        if not np.isfinite(frames).all():
+            first = int(np.argmin(np.isfinite(frames).all(axis=1)))
+            clip = indices[int(np.searchsorted(offsets, first, side="right")) - 1]
+            raise InputError(
+                f"{self.path}: frames of the clip {self.entries[clip]} are not finite; make the cache again"
+            )
         return frames, offsets
 
 
@@ -451,6 +462,11 @@ def _check_clips(cache: FeatureCache, inputs: str | None) -> None:
     total = cache._frames.shape[0]
     if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) <= 0).any():
         raise InputError(f"{cache.path}: /clips/offset must grow from 0 to the {total} frames there are; make it again")
+    seen: set[tuple[str, float | None, float | None]] = set()
+    for entry in cache.entries:
+        if (place := (entry.path, entry.start, entry.end)) in seen:
+            raise InputError(f"{cache.path}: lists the clip {entry} twice; keep it once")
+        seen.add(place)
     if inputs is not None and inputs != cache.inputs_sha256:
         raise InputError(f"{cache.path}: its list of clips contradicts its inputs_sha256; delete it and make it again")
 

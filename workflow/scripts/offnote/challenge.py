@@ -342,3 +342,15 @@ def challenge_of(settings: Settings) -> Challenge:
         return load_challenge(settings.submission.year)
     except InputError as error:
         raise InputError(f"submission.year: {error}") from None
+
+
+def require_set(challenge: Challenge, kind: MachineSet) -> None:
+    """Make sure that the machines of a set are known, as those of the evaluation set are not in a young year.
+
+    Raises
+    ------
+    InputError
+        They are not.
+    """
+    if not challenge.machines.get(kind):
+        raise InputError(f"{challenge.file}: machines.{kind} is empty; say which there are")

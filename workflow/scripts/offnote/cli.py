@@ -114,6 +114,8 @@ def _sheet(options: argparse.Namespace) -> int:
     counts = Counter((clip.machine, clip.split, clip.label or "unlabelled") for clip in clips)
     for (machine, split, label), count in sorted(counts.items()):
         print(f"{'/'.join(machine):30} {split:12} {label:10} {count:6}")
+    if not any(clip.label for clip in clips):
+        print("\nNo name tells a label: if some of these recordings are of faults, say so in the column label")
     machines = dict.fromkeys(str(clip.machine) for clip in clips)
     if untrained := machines.keys() - {str(clip.machine) for clip in clips if clip.split == "train"}:
         names = ", ".join(name for name in machines if name in untrained)

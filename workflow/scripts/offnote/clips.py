@@ -237,7 +237,7 @@ def _parse(path: Path, line: int, row: dict[str | None, str | None]) -> Clip:
     if None in row or None in row.values():
         raise InputError(f"{where}: has another number of columns than the header")
     cells = {str(column): str(value).strip() for column, value in row.items()}
-    for column in ("label", "domain"):
+    for column in ("split", "label", "domain"):
         cells[column] = cells.get(column, "").lower()
     if not cells["path"]:
         raise InputError(f"{where}: the path is empty")

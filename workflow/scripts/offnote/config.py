@@ -12,6 +12,7 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -620,7 +621,7 @@ def _explain_all(errors: Iterable[ErrorDetails], keys: Sequence[str], above: str
     sentences: dict[str, list[str]] = {}
     for error in errors:
         sentences.setdefault(_place(error["loc"], above), []).append(_explain(error, keys))
-    return [f"{place}: {', or '.join(messages)}" for place, messages in sentences.items()]
+    return [f"{place}: {', or '.join(dict.fromkeys(messages))}" for place, messages in sentences.items()]
 
 
 def _place(location: Sequence[int | str], above: str) -> str:
@@ -635,6 +636,10 @@ def _explain(error: ErrorDetails, keys: Sequence[str]) -> str:
     value, kind, location = error["input"], error["type"], error["loc"]
     if kind == "extra_forbidden":
         return f"unknown key{_did_you_mean(location, keys)}"
+    if value is None and kind != "value_error":
+        return "is empty; give it a value, or leave the key out"
+    if kind == "string_type" and isinstance(value, int | float | date):
+        return f'{value} is no text to YAML; write it in quotes: "{value}"'
     if kind == "missing":
         return "neither the preset nor the configuration says it"
     if isinstance(value, str) and kind.startswith("model_"):

@@ -136,6 +136,10 @@ class Description(Described):
         for part in self.records:
             if self.machine_set(part) not in self.machines:
                 raise ValueError(f"machines.{self.machine_set(part)} is missing; records.{part} is about them")
+        development, evaluation = (self.machines.get(kind, {}) for kind in ("development", "evaluation"))
+        for name, ids in development.items():
+            if both := sorted(set(ids) & set(evaluation.get(name, ()))):
+                raise ValueError(f"machines: {name} has {both[0]} in both sets; a machine is of one of them")
         return self
 
     @staticmethod

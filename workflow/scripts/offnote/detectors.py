@@ -314,9 +314,8 @@ class _Fit:
         parts, size = [clips.fitted, clips.held_out], card.window.frames
         windows, validation = window_sources(clips.caches, parts, size, device, card.training.memory)
         if windows.windows < 1 + card.model.batch_norm:
-            raise InputError(
-                f"{card.scope}: {counted(windows.windows, 'training window')}: too few; add training clips"
-            )
+            found = counted(windows.windows, "training window")
+            raise InputError(f"{card.scope}: has {found}, which is too few; add training clips")
         log.info("%s: %d training windows, %d held out", card.scope, windows.windows, validation.windows)
         domains = None if card.model.distance == "squared_error" else _domains_of_windows(clips, card)
         generator = torch.Generator().manual_seed(derive_seed(card.seed, card.trial, card.scope))

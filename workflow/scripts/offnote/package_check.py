@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from offnote.challenge import Challenge, Package, Section, load_challenge
+from offnote.challenge import Challenge, Package, Section, load_challenge, require_set
 from offnote.clips import NUMBER, read_clips
 from offnote.datasets import find_recordings, load_layout
 from offnote.descriptions import name_of, years
@@ -86,7 +86,8 @@ def check_submission(path: Path, year: int, clips: Path | None = None) -> Check:
     Raises
     ------
     InputError
-        There is no such year or path, the folder is none of these, or `clips` holds no test clip of the year.
+        There is no such year or path, the year's evaluation set is not known yet, the folder is none of these, or
+        `clips` holds no test clip of the year.
 
     Examples
     --------
@@ -99,6 +100,7 @@ def check_submission(path: Path, year: int, clips: Path | None = None) -> Check:
     task2/Lastname_Institute_task2_1/anomaly_score_ToyCar_id_05.csv: is missing
     """
     challenge = load_challenge(year)
+    require_set(challenge, "evaluation")
     package = package_of(challenge)
     wanted = {} if clips is None else _list_clips(clips, challenge, package)
     check = _check(read_folder(path) if path.is_dir() else read_archive(path), challenge, package, wanted)
@@ -120,6 +122,7 @@ def check_files(files: FileMap, year: int) -> Check:
         Such as 2022.
     """
     challenge = load_challenge(year)
+    require_set(challenge, "evaluation")
     return _check(Content({**files}), challenge, package_of(challenge), {})
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,7 +41,7 @@ def generated_files() -> dict[str, str]:
 
 
 def write_files(root: Path = ROOT) -> list[Path]:
-    """Write the generated files into a checkout, and return what was left as it is, for it holds its user's settings."""
+    """Write the generated files into a checkout, and return what was left as it is: it holds its user's settings."""
     left = []
     for name, text in generated_files().items():
         if name == CONFIGURATION and holds_own_settings(root / name):
@@ -177,6 +178,4 @@ def _wrapped(text: str) -> list[str]:
 
 if __name__ == "__main__":
     for path in write_files():
-        print(
-            f"{path}: left as it is, for it says more than the generated one; the schema and config/README.md are new"
-        )
+        sys.stderr.write(f"{path}: left as it is, for it holds settings of your own; all others were written anew\n")

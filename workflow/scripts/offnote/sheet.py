@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 
 from offnote.clips import Clip, write_clips
@@ -46,6 +47,7 @@ RECORDING_WORDS = frozenset(
     | {"record", "recorded", "recording", "recordings", "records", "sample", "samples", "sound", "sounds"}
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
+CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -158,7 +160,7 @@ def _label(path: str) -> str:
 
 def _labels(name: str) -> Iterator[str]:
     """Yield the label of each word that tells one; "not" before it and "free" after it turn it round."""
-    words = _words(re.sub(r"free[^a-z]+(?:of|from)(?![a-z])", "without", name.lower()))
+    words = _words(re.sub(r"free[^a-z]+(?:of|from)(?![a-z])", "without", name, flags=re.IGNORECASE))
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if label := LABEL_WORDS.get(word):
             turned = before in NEGATIONS or (label == "anomaly" and after == "free")
@@ -175,14 +177,15 @@ def _split_told(name: str) -> str:
     is_new = "new" in words and not set(words) - RECORDING_WORDS - {"new"}
     told = (
         SPLIT_WORDS.get(word)
-        for word, after in zip(words, [*words[1:], ""], strict=True)
+        for word, after in zip_longest(words, words[1:])
         if not (word in ("test", "testing") and after in RIG_WORDS)
     )
     return _first(told) or ("test" if is_new else "")
 
 
 def _words(text: str) -> list[str]:
-    return re.findall(r"[a-z]+|[0-9]+", text.lower())
+    """Return the words of a name: NormalSound_IND has three, and NGSound two."""
+    return re.findall(r"[a-z]+|[0-9]+", CAMEL_CASE.sub(" ", text).lower())
 
 
 def _first(found: Iterable[str | None]) -> str:

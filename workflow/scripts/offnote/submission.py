@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from offnote import config
-from offnote.challenge import Challenge, Section, load_challenge
+from offnote.challenge import Challenge, Section, load_challenge, require_set
 from offnote.clips import Machine
 from offnote.descriptions import MachineSet
 from offnote.errors import InputError
@@ -249,8 +249,7 @@ def require_machines(run: str, machines: Collection[Machine], challenge: Challen
     InputError
         It lacks one, or the year's file names none.
     """
-    if not challenge.machines.get(kind):
-        raise InputError(f"{challenge.file}: machines.{kind} is empty; say which there are")
+    require_set(challenge, kind)
     for machine_type, ids in challenge.machines[kind].items():
         for machine in (Machine(machine_type, machine_id) for machine_id in ids):
             if machine not in machines:
