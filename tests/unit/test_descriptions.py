@@ -28,11 +28,11 @@ def test_a_young_year_without_an_evaluation_set_has_nothing_to_send(
     folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     text = "machines: {development: {fan: [section_00]}, evaluation: {}}\nchallenge: {based_on: dcase2022}\n"
-    (folder / "dcase2034.yaml").write_text(text, encoding="utf-8")
+    (folder / "dcase2035.yaml").write_text(text, encoding="utf-8")
     system = tmp_path_factory.mktemp("package") / "Lastname_Institute_task2_1"
     system.mkdir()
-    with pytest.raises(InputError, match=r"dcase2034\.yaml: machines\.evaluation is empty"):
-        check_submission(system, 2034)
+    with pytest.raises(InputError, match=r"dcase2035\.yaml: machines\.evaluation is empty"):
+        check_submission(system, 2035)
 
 
 def test_every_file_is_a_description() -> None:
