@@ -168,6 +168,11 @@ class Section(NamedTuple):
     domain: str = ""
 
     @property
+    def machine(self) -> Machine:
+        """Whose section it is."""
+        return Machine(self.machine_type, self.machine_id)
+
+    @property
     def number(self) -> str:
         """The section's two digits."""
         return self.machine_id[-2:]
@@ -269,9 +274,13 @@ class Challenge(Described):
 
     def evaluated(self) -> list[Section]:
         """List the sections of the evaluation set, each of which a submission has a score file for, in their order."""
-        types = self.machines.get("evaluation", {})
-        machines = [Machine(name, machine_id) for name, ids in types.items() for machine_id in ids]
-        return sorted((part for machine in machines for part in self.files_of(machine)), key=lambda part: part.order)
+        parts = (part for machine in self.machines_of("evaluation") for part in self.files_of(machine))
+        return sorted(parts, key=lambda part: part.order)
+
+    def machines_of(self, kind: MachineSet) -> list[Machine]:
+        """List the machines of the ``development`` or the ``evaluation`` set, in their order; none where unknown."""
+        types = self.machines.get(kind, {})
+        return sorted(Machine(name, machine_id) for name, ids in types.items() for machine_id in ids)
 
     def holds(self, kind: MachineSet, machine: Machine) -> bool:
         """Tell whether a machine is of the ``development`` or the ``evaluation`` set."""

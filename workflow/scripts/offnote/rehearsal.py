@@ -10,9 +10,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping, Sequence
 
-from offnote.challenge import Challenge
+from offnote.challenge import Challenge, require_set
 from offnote.clips import Clip, Machine
-from offnote.errors import InputError
 from offnote.meta import package_of
 
 SUFFIX = ".rehearsal"
@@ -45,12 +44,10 @@ def cast(challenge: Challenge, development: Mapping[Machine, Sequence[Clip]]) ->
     >>> role.path, role.label, played.label
     ('ToyCar/test/id_05_00000000.wav', '', 'anomaly')
     """
-    machines = dict.fromkeys(Machine(section.machine_type, section.machine_id) for section in challenge.evaluated())
-    if not machines:
-        raise InputError(f"{challenge.file}: machines.evaluation is empty; nothing to rehearse")
+    require_set(challenge, "evaluation")
     places: dict[str, int] = {}
     roles: list[Role] = []
-    for machine in machines:
+    for machine in challenge.machines_of("evaluation"):
         alike = [name for name in development if name.machine_type == machine.machine_type] or list(development)
         group = alike[0].machine_type if len(alike) < len(development) else ""
         place = places[group] = places.get(group, -1) + 1

@@ -138,9 +138,8 @@ def absent_files(challenge: Challenge, sections: Sequence[Section]) -> list[str]
     ['anomaly_score_BlowerDustCollector_section_00_test.csv']
     """
     absent = []
-    for types in challenge.machines.values():
-        machines = [Machine(name, machine_id) for name, ids in types.items() for machine_id in ids]
-        wanted = [section for machine in machines for section in challenge.files_of(machine)]
+    for kind in challenge.machines:
+        wanted = [section for machine in challenge.machines_of(kind) for section in challenge.files_of(machine)]
         if set(wanted) & set(sections):
             absent += [challenge.name(challenge.scores, section) for section in wanted if section not in sections]
     return sorted(absent)
@@ -192,7 +191,7 @@ def _require_whole_machines(folder: Path, challenge: Challenge, scores: Mapping[
     A system may be judged on some machine types or some sections only; then what it leaves out, it leaves out for all.
     """
     present = {section.machine_id for section in scores}
-    machines = {Machine(section.machine_type, section.machine_id) for section in scores}
+    machines = {section.machine for section in scores}
     for types in challenge.machines.values():
         for machine_type in {machine.machine_type for machine in machines} & types.keys():
             known = {Machine(machine_type, machine_id) for machine_id in types[machine_type]}

@@ -250,13 +250,12 @@ def require_machines(run: str, machines: Collection[Machine], challenge: Challen
         It lacks one, or the year's file names none.
     """
     require_set(challenge, kind)
-    for machine_type, ids in challenge.machines[kind].items():
-        for machine in (Machine(machine_type, machine_id) for machine_id in ids):
-            if machine not in machines:
-                raise InputError(
-                    f"run {run}: has no {machine} with training clips, a machine of the {kind} set of "
-                    f"{challenge.year}; a submission needs all of them: see dataset.path and dataset.machines"
-                )
+    for machine in challenge.machines_of(kind):
+        if machine not in machines:
+            raise InputError(
+                f"run {run}: has no {machine} with training clips, a machine of the {kind} set of {challenge.year}; "
+                "a submission needs all of them: see dataset.path and dataset.machines"
+            )
 
 
 def write_submission(

@@ -116,8 +116,7 @@ def machines(demo: Demo) -> list[Machine]:
     for key in ("train", "test_normal", "test_anomaly") if challenge.domains else ():
         if getattr(demo, key) < len(challenge.domains):
             raise InputError(f"demo.{key}: {len(challenge.domains)} or more, for there are clips of as many domains")
-    sets = challenge.machines.values()
-    return sorted({Machine(name, machine_id) for types in sets for name, ids in types.items() for machine_id in ids})
+    return sorted(machine for kind in challenge.machines for machine in challenge.machines_of(kind))
 
 
 def takes(demo: Demo, machine: Machine) -> list[Take]:
@@ -247,7 +246,7 @@ def ground_truth(demo: Demo) -> dict[str, str]:
     for section in challenge.evaluated():
         truths[section] = {
             Path(take.path).name: (take.label == "anomaly", take.domain)
-            for take in takes(demo, Machine(section.machine_type, section.machine_id))
+            for take in takes(demo, section.machine)
             if take.split == "test" and section.domain in ("", take.domain)
         }
     return ground_truth_files(challenge, truths)

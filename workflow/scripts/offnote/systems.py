@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from offnote import cache, scores
 from offnote.challenge import Challenge, Section, challenge_of
-from offnote.clips import Clip, Excluded, Machine, read_clips
+from offnote.clips import Clip, Excluded, read_clips
 from offnote.config import Settings
 from offnote.detectors import Card, read_card
 from offnote.errors import InputError
@@ -411,9 +411,7 @@ def _sent(
     require_machines(run.settings.run, known, challenge, "evaluation")
     scored: dict[Section, dict[str, float]] = {}
     decided: dict[Section, dict[str, bool]] = {}
-    for machine in dict.fromkeys(
-        Machine(section.machine_type, section.machine_id) for section in challenge.evaluated()
-    ):
+    for machine in challenge.machines_of("evaluation"):
         found = known[machine]
         _require_all_scores(found, rows[machine])
         sent = sent_scores(found, rows[machine], run.settings)
