@@ -23,15 +23,27 @@ if [ -f .venv/bin/activate ]; then
     source .venv/bin/activate
 fi
 
-trap 'echo "out of time: once more into the queue"; scontrol requeue "$SLURM_JOB_ID"' USR1
+if ! command -v snakemake >/dev/null; then
+    echo "offnote: there is no snakemake; submit from the checkout that has .venv, or with the environment active" >&2
+    exit 127
+fi
 
-snakemake --cores "$SLURM_CPUS_PER_TASK" \
-    --resources "gpu=${SLURM_GPUS_ON_NODE:-0}" "mem_mb=${SLURM_MEM_PER_NODE:-32768}" "downloads=2" \
-    "$@" &
+trap 'interrupted=yes; echo "out of time: once more into the queue"; scontrol requeue "$SLURM_JOB_ID"' USR1
+
+# In MB, by node or by CPU as it was asked for; of --mem=0, the whole node's, Slurm says nothing.
+memory=${SLURM_MEM_PER_NODE:-$((${SLURM_MEM_PER_CPU:-0} * SLURM_CPUS_ON_NODE))}
+limits=("gpu=${SLURM_GPUS_ON_NODE:-0}" "downloads=2")
+if [ "$memory" -gt 0 ]; then
+    limits+=("mem_mb=$memory")
+fi
+
+snakemake --cores "$SLURM_CPUS_PER_TASK" --resources "${limits[@]}" "$@" &
 workflow=$!
-# A trapped signal ends a wait, not the workflow.
-while kill -0 "$workflow" 2>/dev/null; do
+while true; do
+    interrupted=
     wait "$workflow"
     status=$?
+    # A trapped signal ends a wait, not the workflow; whoever has ended can be waited for again.
+    [ -n "$interrupted" ] || break
 done
 exit "$status"

@@ -302,6 +302,14 @@ def test_what_follows_the_last_page_is_no_fault_unless_it_is_a_stream(tmp_path: 
         audio.read(path, settings())
 
 
+def test_an_offset_is_no_sound_to_the_gate(tmp_path: Path) -> None:
+    sound = np.concatenate([noise(2 * RATE), np.zeros(2 * RATE, np.float32)]) + np.float32(0.1)
+    ranges, gated = audio.slices(
+        write(tmp_path / "a.wav", sound), settings(), config.Slice(length=1.0), config.Gate(level=-50.0)
+    )
+    assert (ranges, gated) == ([(0, RATE), (RATE, 2 * RATE)], 2.0)
+
+
 def test_what_the_settings_refuse_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(1000, 2), 8000)
     with pytest.raises(InputError, match=r"a\.wav: audio\.channel is 2, and the last of its channels is 1"):

@@ -302,7 +302,8 @@ def test_the_log_tells_of_a_test_clip_that_is_a_copy_of_a_training_clip(
     shutil.copy(tmp_path / one.path, tmp_path / "copy.wav")
     assert one.split == "train"
     stretch = Entry(one.path, "test", start=0.0, end=1.5)  # Another part may have been trained on.
-    extract(tmp_path, [one, *others, Entry("copy.wav", "test"), stretch])
+    copies = [Entry("copy.wav", "test"), Entry("copy.wav", "test", start=0.0, end=1.5)]
+    extract(tmp_path, [one, *others, *copies, stretch])
     [line] = [record.getMessage() for record in caplog.records if "is a copy of" in record.getMessage()]
     assert line.startswith(f"copy.wav (test) is a copy of {one.path} (train): ")
 

@@ -127,6 +127,9 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("NormalSound_IND", "normal"),
         ("AnomalousSound_IND", "anomaly"),
         ("NGSound", "anomaly"),
+        ("FreeOfFaults", "normal"),
+        ("FreeFromDamage", "normal"),
+        ("AbNormal", "anomaly"),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:

@@ -7,7 +7,8 @@ import os
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from offnote.challenge import load_challenge
 from offnote.config import Submission
 from offnote.errors import InputError
+from offnote.files import replacing
 from offnote.meta import package_of, read_meta, render_meta
 from offnote.official import evaluate
 from offnote.package_check import check_submission
@@ -217,6 +219,29 @@ def test_a_file_that_somebody_edited_is_not_overwritten(tmp_path: Path) -> None:
     meta.write_text(generated, encoding="utf-8")
     write_submission(tmp_path, 2025, TEAM, [other])
     assert "name: Other" in meta.read_text(encoding="utf-8")
+
+
+def test_after_an_interruption_any_submission_can_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two, three = (system(2025, stated={"name": name, "abbreviation": "AE"}) for name in ("One", "Two", "Three"))
+    write_submission(tmp_path, 2025, TEAM, [one])
+    written: list[Path] = []
+
+    @contextmanager
+    def killed_on_the_way(path: Path) -> Iterator[Path]:
+        if len(written) == 5:
+            raise KeyboardInterrupt
+        written.append(path)
+        with replacing(path) as temporary:
+            yield temporary
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("offnote.submission.replacing", killed_on_the_way)
+        write_submission(tmp_path, 2025, TEAM, [two])
+    [meta] = tmp_path.rglob("*.meta.yaml")
+    assert "name: Two" in meta.read_text(encoding="utf-8")
+    write_submission(tmp_path, 2025, TEAM, [three])
+    assert "name: Three" in meta.read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == {"Lastname_Institute_task2.zip", "SHA256SUMS", "task2"}
 
 
 def test_the_archive_says_nothing_of_the_machine_that_made_it() -> None:

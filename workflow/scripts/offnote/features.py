@@ -320,6 +320,7 @@ def _cached(
     transformed = _one_by_one if log_mel.window.device.type == "cpu" else _in_batches
     outcomes = transformed(hashed_on_the_way(), pool, ahead, audio, log_mel)
     seen: dict[str, Entry] = {}
+    told: set[Path] = set()
     for clip, outcome in zip(clips, outcomes, strict=True):
         if isinstance(outcome, _Transformed) and not np.isfinite(outcome.frames).all():
             outcome = BrokenClipError(clip.path, "its log-mel spectrogram is not finite, samples are far out of range")
@@ -328,7 +329,8 @@ def _cached(
         else:
             sha256 = hashes[clip.path].result()
             first = seen.setdefault(sha256, clip.entry)
-            if first.path != clip.entry.path and first.split != clip.entry.split:
+            if first.path != clip.entry.path and first.split != clip.entry.split and clip.path not in told:
+                told.add(clip.path)
                 log.warning(COPY, clip.entry.path, clip.entry.split, first.path, first.split)
             yield CachedClip(clip.entry, sha256, outcome.samples, outcome.frames)
 

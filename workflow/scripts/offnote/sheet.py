@@ -40,7 +40,7 @@ SPLIT_WORDS = (
 )
 # After "test", words for what a machine is tested on.
 RIG_WORDS = frozenset({"bed", "bench", "cell", "rig", "rigs", "setup", "stand"})
-NEGATIONS = frozenset({"not", "no", "non", "without", "un"})
+NEGATIONS = frozenset({"not", "no", "non", "without", "un", "ab"})
 # Beside these words, "new" still means new recordings, and not a new machine.
 RECORDING_WORDS = frozenset(
     {"audio", "audios", "clip", "clips", "data", "file", "files", "measurement", "measurements"}
@@ -160,7 +160,7 @@ def _label(path: str) -> str:
 
 def _labels(name: str) -> Iterator[str]:
     """Yield the label of each word that tells one; "not" before it and "free" after it turn it round."""
-    words = _words(re.sub(r"free[^a-z]+(?:of|from)(?![a-z])", "without", name, flags=re.IGNORECASE))
+    words = re.sub(r"\bfree (?:of|from)\b", "without", " ".join(_words(name))).split()
     for before, word, after in zip(["", *words], words, [*words[1:], ""], strict=False):
         if label := LABEL_WORDS.get(word):
             turned = before in NEGATIONS or (label == "anomaly" and after == "free")

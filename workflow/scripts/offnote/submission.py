@@ -29,6 +29,7 @@ from offnote.package_files import META, REPORT, ROOT, SYSTEMS, Finding
 from offnote.provenance import sha256_of
 
 CHECKSUMS = "SHA256SUMS"
+COMING = f".{CHECKSUMS}.coming"
 CHECK = "check.txt"
 MANIFEST = ".manifest.json"
 
@@ -303,6 +304,9 @@ def write_submission(
     files |= {archive: pack(files), **(beside or {})}
     outdated = _outdated(folder, files)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
+    # Of both submissions, so that whoever comes after an interruption knows what is neither's.
+    with replacing(folder / COMING) as temporary:
+        temporary.write_text(sums, encoding="utf-8")
     for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
@@ -311,8 +315,7 @@ def write_submission(
         if path.parent != folder and not any(path.parent.iterdir()):
             path.parent.rmdir()
     # Last, so that until then the checksums tell what the earlier submission consisted of.
-    with replacing(folder / CHECKSUMS) as temporary:
-        temporary.write_text(sums, encoding="utf-8")
+    (folder / COMING).replace(folder / CHECKSUMS)
     return Written(
         folder / archive,
         folder / CHECKSUMS,
@@ -506,28 +509,28 @@ def _ordered(values: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
 
 
 def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
-    """List the files of an earlier submission that this one does not have.
+    """List the files of an earlier submission, or of one that was interrupted, that this one does not have.
 
     Raises
     ------
     InputError
         A file below ``task2`` is of neither, or was changed since: it would be lost, or taken for a part of this one.
     """
-    earlier = _checksums(folder / CHECKSUMS)
-    beside = [path for path in sorted(folder.glob("*")) if path.name in earlier]
+    earlier, interrupted = _checksums(folder / CHECKSUMS), _checksums(folder / COMING)
+    beside = [path for path in sorted(folder.glob("*")) if path.name in earlier or path.name in interrupted]
     below = [path for path in sorted((folder / ROOT).rglob("*")) if not path.is_dir()]
     outdated = []
     for path in (*beside, *below):
         name = path.relative_to(folder).as_posix()
-        found = sha256_of(path)
-        if name in files and found in (earlier.get(name), hashlib.sha256(files[name]).hexdigest()):
-            continue
-        if earlier.get(name) != found:
+        own = {earlier.get(name), interrupted.get(name)}
+        own |= {hashlib.sha256(files[name]).hexdigest()} if name in files else set()
+        if sha256_of(path) not in own:
             raise InputError(
                 f"{path}: is not of this submission, nor as an earlier one left it; move it elsewhere (what it is to "
                 "say is stated in the section submission of the configuration)"
             )
-        outdated.append(path)
+        if name not in files:
+            outdated.append(path)
     return outdated
 
 
