@@ -234,9 +234,10 @@ def test_after_an_interruption_any_submission_can_follow(tmp_path: Path, monkeyp
         with replacing(path) as temporary:
             yield temporary
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr("offnote.submission.replacing", killed_on_the_way)
-        write_submission(tmp_path, 2025, TEAM, [two])
+        with pytest.raises(KeyboardInterrupt):
+            write_submission(tmp_path, 2025, TEAM, [two])
     [meta] = tmp_path.rglob("*.meta.yaml")
     assert "name: Two" in meta.read_text(encoding="utf-8")
     write_submission(tmp_path, 2025, TEAM, [three])
