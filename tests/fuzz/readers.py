@@ -95,6 +95,7 @@ def cached(folder: Path) -> Path:
 
 def read_cache(folder: Path) -> None:
     with cache.read(folder / "id_00.h5") as found:
+        cache.check_settings(found, {"features": {"n_mels": MELS}}, stated_only=True)
         for index in range(len(found)):
             found.clip(index)
         found.clips(range(len(found)))

@@ -5,6 +5,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -241,6 +242,8 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
         (lambda file: file.attrs.pop("features"), "'features'.* is missing"),
         (lambda file: file.attrs.update(features="{"), "damaged"),
         (lambda file: file.attrs.update(features="[1]"), "must be a JSON object of settings"),
+        (lambda file: file.attrs.update(features='{"a": NaN}'), "NaN is no value of a setting"),
+        (lambda file: file["clips"].create_group("more"), "/clips/more is no column"),
         (lambda file: file.attrs.update(inputs_sha256="0"), "contradicts its inputs_sha256"),
         (lambda file: file.pop("frames"), "frames missing"),
         (lambda file: file["clips"].pop("split"), "clips/split missing"),
@@ -321,8 +324,13 @@ def test_groups_within_groups_hold_up_no_reader(tmp_path: Path) -> None:
             group["b"] = inner
             group = inner
         group["again"] = file["more"]
+        group = file.create_group("deep")
+        for _ in range(2000):
+            group = group.create_group("a")
+    began = time.monotonic()
     with cache.read(path) as found:
         assert len(found) == 2
+    assert time.monotonic() - began < 5
 
 
 def test_a_file_that_is_no_cache_is_named(tmp_path: Path) -> None:

@@ -411,17 +411,25 @@ def _mendable(path: Path) -> Iterator[None]:
 
 
 def _refuse_other_files(path: Path, file: h5py.File) -> None:
-    """Refuse a file that has its values in others, which HDF5 would read, or wait for, wherever they lie."""
+    """Refuse a file that has its values in others, which HDF5 would read, or wait for, wherever they lie.
 
-    def elsewhere(name: str, link: object) -> str | None:
-        if isinstance(link, h5py.HardLink):
-            item = file[name]
-            if not (isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)):
-                return None
-        return name
+    Only what is read is looked at: whatever else another program has left there holds nobody up.
+    """
+    for group in ("", "clips/", "excluded/"):
+        for name in (group + member for member in _members(file, group)):
+            if not isinstance(file.get(name, getlink=True), h5py.HardLink) or _lies_elsewhere(file[name]):
+                raise InputError(f"{path}: /{name} is a link, or lies in another file; a feature cache is one file")
 
-    if name := file.visititems_links(elsewhere):
-        raise InputError(f"{path}: /{name} is a link, or lies in another file; a feature cache is one file")
+
+def _members(file: h5py.File, group: str) -> list[str]:
+    """List what is read in a group, without following a link: those to the groups themselves are looked at first."""
+    if not group:
+        return [name for name in file if name in ("frames", "clips", "excluded")]
+    return list(file[group]) if group in file else []
+
+
+def _lies_elsewhere(item: h5py.Dataset | h5py.Group) -> bool:
+    return isinstance(item, h5py.Dataset) and (item.external is not None or item.is_virtual)
 
 
 def _check_format(path: Path, file: h5py.File) -> None:
@@ -437,8 +445,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise InputError(f"{path}: it was not written to its end (attribute 'complete'); delete it and make it again")
     if found["features"] is None:
         raise InputError(f"{path}: the attribute 'features', the settings behind the frames, is missing")
-    if not isinstance(json.loads(found["features"]), dict):
+    if not isinstance(json.loads(found["features"], parse_constant=_no_constant), dict):
         raise InputError(f"{path}: the attribute 'features' must be a JSON object of settings, such as {{}}")
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no value of a setting")
 
 
 def _check_shapes(path: Path, file: h5py.File) -> None:
@@ -453,6 +465,8 @@ def _check_shapes(path: Path, file: h5py.File) -> None:
     clips = len(file["clips/path"])
     for name, column in file["clips"].items():
         expected = clips + 1 if name == "offset" else clips
+        if not isinstance(column, h5py.Dataset):
+            raise InputError(f"{path}: /clips/{name} is no column of the list of clips; take it out")
         if column.shape != (expected,):
             raise InputError(f"{path}: /clips/{name} has shape {column.shape}, and {clips} clips need ({expected},)")
 
