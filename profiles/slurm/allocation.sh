@@ -37,7 +37,13 @@ if [ "$memory" -gt 0 ]; then
     limits+=("mem_mb=$memory")
 fi
 
-snakemake --cores "$SLURM_CPUS_PER_TASK" --resources "${limits[@]}" "$@" &
+# A GPU that does not work is not replaced by the CPU, unless a --config of yours, which takes this one's place, says so.
+required=()
+if [ "${SLURM_GPUS_ON_NODE:-0}" -gt 0 ] && [[ " $* " != *" --config "* && " $* " != *" -C "* ]]; then
+    required=(--config require_gpu=true)
+fi
+
+snakemake --cores "$SLURM_CPUS_PER_TASK" --resources "${limits[@]}" "$@" "${required[@]}" &
 workflow=$!
 while true; do
     interrupted=

@@ -13,7 +13,7 @@ import yaml
 from offnote.config import ROOT
 
 from tests.cluster.slurm import Slurm
-from tests.workflow.runs import Workflow
+from tests.workflow.runs import Workflow, write_default_configuration
 
 SMALL: dict[str, Any] = {
     "run": "small",
@@ -49,7 +49,9 @@ def submit_allocation(slurm: Slurm, workflow: Workflow, configuration: dict[str,
     """Submit the script of one allocation as a user would, with the environment of the tests active."""
     (workflow.folder / "overlay.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
     asked = ["--cpus-per-task=2", "--mem=6G"]
+    write_default_configuration(workflow.folder)
     options = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "overlay.yaml"]
+    options += ["--config", "require_gpu=false"]
     script = str(ROOT / "profiles/slurm/allocation.sh")
     return slurm.submit(*asked, script, *options, folder=workflow.folder, environment=environment())
 
@@ -59,6 +61,7 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Start Snakemake, which submits every job, with `path` before all other folders of programs."""
     (workflow.folder / "overlay.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
+    write_default_configuration(workflow.folder)
     command = ["snakemake", "--snakefile", str(ROOT / "Snakefile"), "--configfile", "overlay.yaml"]
     command += [*BY_SUBMISSIONS, *options]
     with (workflow.folder / "screen.txt").open("wb") as screen:

@@ -163,11 +163,16 @@ def test_after_a_kill_another_configuration_has_its_own_models(
         assert (found["seed"], found["training"]["epochs"]) == (1, 2)
 
 
-def test_two_at_once_in_one_folder_are_refused(started: subprocess.Popen[bytes], tmp_path: Path) -> None:
+def test_two_at_once_in_one_folder_are_refused(
+    started: subprocess.Popen[bytes], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     wait_for(in_training(tmp_path), "the first checkpoint")
-    second = Workflow(tmp_path).run(CONFIG)
-    assert second.returncode == 1
-    assert "another snakemake is at work in" in second.stdout + second.stderr
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "results").symlink_to(tmp_path / "results")
+    for folder in (tmp_path, elsewhere):
+        second = Workflow(folder).run(CONFIG)
+        assert second.returncode == 1
+        assert "another snakemake is at work in" in second.stdout + second.stderr
     assert started.wait() == 0
 
 

@@ -127,6 +127,10 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "no samples": (write(folder / "empty.wav", samples[:0]), "empty"),
         "not finite": (write(folder / "nan.wav", not_finite, subtype="FLOAT"), "not finite"),
         "silent": (write(folder / "silent.wav", silent), "silent, every sample .* is 0"),
+        "signed zeros": (
+            write(folder / "signed.wav", silent * np.where(samples > 0, 1, -1), subtype="FLOAT"),
+            "silent, every sample .* is 0;",
+        ),
         "constant": (write(folder / "constant.wav", silent + 0.25), r"silent, every sample .* is 0\.25"),
     }
 
@@ -143,6 +147,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "no samples",
         "not finite",
         "silent",
+        "signed zeros",
         "constant",
     ],
 )

@@ -253,6 +253,7 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
         (change("clips/offset", [1, 4, 10]), "grow from 0 to the 10 frames"),
         (change("clips/offset", [0, 12, 10]), "grow from 0 to the 10 frames"),
         (change("clips/offset", [0, 10]), r"/clips/offset has shape \(2,\)"),
+        (change("clips/offset", [0.0, 4.5, 10.0]), "must be whole numbers"),
         (change("clips/split", ["train", "eval"]), "split is 'eval'"),
         (change("clips/domain", ["source", "target"]), "test clip may not carry a domain"),
         (change("clips/path", ["a.wav", "a.wav"]), r"lists the clip a\.wav twice"),

@@ -71,7 +71,7 @@ def test_it_says_what_the_run_was_made_from(tmp_path: Path, monkeypatch: pytest.
     assert content["inputs"]["fan/id_00.h5"]["clips"] == 1
     assert content["git_commit"] == git_commit(ROOT)
     assert content["code"] == {"train": "abc"}
-    assert content["versions"] == {"models": [OLD], "scores": [OLD], "tables": versions()}
+    assert content["versions"] == {"models": [OLD], "scores": [OLD], "manifest": versions()}
     assert {"torch", "numpy", "python"} <= versions().keys()
     stated = yaml.safe_load(Path("config.yaml").read_text(encoding="utf-8"))
     assert resolve(stated) == {"pumps": settings}

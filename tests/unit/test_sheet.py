@@ -155,6 +155,12 @@ def test_folders_may_be_called_by_numbers_alone(tmp_path: Path, place: str) -> N
     }
 
 
+@pytest.mark.parametrize("dates", [("2024-01-03", "2024-01-04"), ("20240103", "20240104_afternoon")])
+def test_two_days_are_no_two_machines(tmp_path: Path, dates: tuple[str, str]) -> None:
+    root = touch(tmp_path / "hall", *(f"fan3/{day}/{n}.wav" for day in dates for n in range(4)))
+    assert {clip.machine for clip in guess_clips(root)} == {("hall", "fan3")}
+
+
 def test_a_machine_may_be_called_new(tmp_path: Path) -> None:
     root = touch(tmp_path / "hall", *(f"new_pump/normal/{n}.wav" for n in range(4)), "new-york/normal/1.wav")
     assert set(guessed(root)) == {

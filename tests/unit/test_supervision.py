@@ -12,9 +12,10 @@ from pathlib import Path
 from threading import Timer
 
 import pytest
+from offnote import supervision
 from offnote.errors import InputError
 from offnote.files import lock
-from offnote.supervision import VARIABLE, glimpse, hold
+from offnote.supervision import VARIABLE, glimpse, hold, hold_results
 
 JOB = """
 import sys, time
@@ -34,6 +35,21 @@ hold(Path(sys.argv[1]), glimpse(Path(sys.argv[1])))
 subprocess.Popen([sys.executable, "-c", {JOB!r}, sys.argv[2]])
 sys.stdin.readline()
 """
+
+
+def test_results_that_two_folders_share_by_links_have_one_workflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(supervision, "PATIENCE_SECONDS", 0.2)
+    hold_results([tmp_path / "a/results", tmp_path / "a/results/cache"])
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/results").symlink_to(tmp_path / "a/results")
+    with pytest.raises(InputError, match=rf"another snakemake is at work in {tmp_path}/a/results;"):
+        hold_results([tmp_path / "b/results"])
+    (tmp_path / "c/results").mkdir(parents=True)
+    (tmp_path / "c/results/cache").symlink_to(tmp_path / "a/results/cache")
+    with pytest.raises(InputError, match=rf"another snakemake is at work in {tmp_path}/a/results/cache;"):
+        hold_results([tmp_path / "c/results", tmp_path / "c/results/cache"])
 
 
 @contextmanager

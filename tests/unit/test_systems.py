@@ -197,6 +197,8 @@ def test_an_official_evaluation_tells_of_broken_clips(tmp_path: Path) -> None:
         write_description(path, excluded=[Excluded(Entry("test/normal_c.wav", "test"), "silent")])
     judged = judge_run(run)
     assert (judged.broken_clips, judged.clips) == (1, {"normal": 1, "anomaly": 1})
+    whole = replace(judged, absent=[])
+    assert (whole.complete, replace(whole, broken_clips=0).complete) == (False, True)
     assert "Without 1 broken clip, which no figure counts." in "\n".join(report("demo", judged))
 
 

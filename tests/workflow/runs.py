@@ -22,11 +22,23 @@ TINY_DEMO = QUICK | {
 }
 
 
+def write_default_configuration(folder: Path) -> None:
+    """Write the ``config/config.yaml`` of a folder where there is none.
+
+    Else that of the checkout would count, which whoever runs the tests may have made their own.
+    """
+    path = folder / "config/config.yaml"
+    if not path.exists():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("run: demo\n", encoding="utf-8")
+
+
 def copy_code(folder: Path) -> Path:
     """Copy what the workflow is made of to a folder, and return it."""
     for name in ("workflow", "config", "envs", "profiles"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     shutil.copy(ROOT / "Snakefile", folder)
+    (folder / "config/config.yaml").write_text("run: demo\n", encoding="utf-8")
     return folder
 
 
@@ -41,11 +53,7 @@ class Workflow:
         """Write `config` as an overlay, and return the command that runs the Snakefile with it."""
         overlay = self.folder / "overlay.yaml"
         overlay.write_text(yaml.safe_dump(config), encoding="utf-8")
-        mine = self.folder / "config/config.yaml"
-        if not mine.exists():
-            # Else that of the checkout counts, which whoever runs the tests may have made their own.
-            mine.parent.mkdir(exist_ok=True)
-            mine.write_text("run: demo\n", encoding="utf-8")
+        write_default_configuration(self.folder)
         command = [sys.executable, "-m", "snakemake", "--snakefile", str(self.code / "Snakefile")]
         command += ["--cores", str(cores), "--directory", str(self.folder), "--configfile", str(overlay)]
         return [*command, *options]

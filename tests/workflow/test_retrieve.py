@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import soundfile
-import yaml
 from offnote.config import Demo
 from offnote.retrieve import archives_of
 from offnote.synthesis import planned_paths, synthesise_clip
@@ -98,18 +96,18 @@ def test_an_archive_that_cannot_be_had_is_named_last_and_the_others_come(workflo
 def test_after_a_kill_the_same_command_goes_on_where_the_download_was(workflow: Workflow, zenodo: Zenodo) -> None:
     zenodo.next_for("dev_fan.zip", stall(200_000))
     config = {"retrieve": section(zenodo, ["fan"])}
-    (workflow.folder / "killed.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "retrieve", "--snakefile", str(workflow.code / "Snakefile")]
-    command += ["--cores", "2", "--directory", str(workflow.folder), "--configfile", "killed.yaml"]
+    command = workflow.command(config, *TARGET)
     with (workflow.folder / "screen.txt").open("w", encoding="utf-8") as screen:
         killed = subprocess.Popen(command, cwd=workflow.folder, stdout=screen, stderr=screen)
         archives = workflow.folder / "data/dcase2024/archives"
         until = time.monotonic() + 60
-        while not any(part.stat().st_size > 100_000 for part in archives.glob("*.part")):
-            assert time.monotonic() < until
-            time.sleep(0.05)
-        killed.kill()
-        killed.wait()
+        try:
+            while not any(part.stat().st_size > 100_000 for part in archives.glob("*.part")):
+                assert time.monotonic() < until
+                time.sleep(0.05)
+        finally:
+            killed.kill()
+            killed.wait()
     workflow.finish(config, *TARGET)
     assert [headers.get("Range", "")[:6] for _, headers in zenodo.downloads()] == ["", "bytes="]
     assert [path.name for path in archives.iterdir()] == ["dev_fan.tsv"]

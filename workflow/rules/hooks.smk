@@ -4,7 +4,7 @@ import time
 from offnote.device import require_gpus, require_threads
 from offnote.files import clear_leftovers, require_writable
 from offnote.logs import failures
-from offnote.supervision import end_with_workflow, glimpse, hold
+from offnote.supervision import end_with_workflow, glimpse, hold, hold_results
 
 STARTED = time.time()
 
@@ -38,6 +38,7 @@ def get_ready():
     needed = list(workflow.dag.needrun_jobs())
     try:
         hold(Path.cwd(), SEEN)
+        hold_results([Path(placed("results")), Path(placed("results/cache"))])
         require_writable({Path(file).parent for job in needed for file in [*job.output, *job.log]})
         clear_leftovers(Path(placed("results")))
         if any(job.rule.name == "retrieve_archive" for job in needed):

@@ -149,7 +149,7 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
     if (level := samples.min()) == samples.max():
         raise BrokenClipError(
             path,
-            f"silent, every sample from {first} to {last} of channel {audio.channel} is {level:g}; take it out, "
+            f"silent, every sample from {first} to {last} of channel {audio.channel} is {level + 0.0:g}; take it out, "
             "or leave such stretches of a long recording out with gate.level",
         )
     return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)

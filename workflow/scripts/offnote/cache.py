@@ -462,6 +462,8 @@ def _check_shapes(path: Path, file: h5py.File) -> None:
         raise InputError(
             f"{path}: /frames must be (total, mels), float32 or float16; it is {frames.shape}, {frames.dtype}"
         )
+    if file["clips/offset"].dtype.kind not in "iu":
+        raise InputError(f"{path}: /clips/offset must be whole numbers; it is {file['clips/offset'].dtype}")
     clips = len(file["clips/path"])
     for name, column in file["clips"].items():
         expected = clips + 1 if name == "offset" else clips

@@ -123,7 +123,7 @@ def _sheet(options: argparse.Namespace) -> int:
     if others := find_unreadable(options.folder):
         left_out = f"Left out, of formats that are not read here: {first_of(others)}"
         print(f"\n{left_out}. Convert them to WAV or FLAC, and write the sheet again")
-    print(f"\nWrote {path}, guessed from names. Look over its columns split and label, then set in config/config.yaml")
+    print(f"\nWrote {path}, guessed from names. Look over machines, splits and labels, then set in config/config.yaml")
     name = clips[0].machine_type
     print(_yaml_line({"dataset": {"name": f"my_{name}" if name == "demo" else name, "path": str(path)}}))
     return 0

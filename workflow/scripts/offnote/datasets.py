@@ -275,7 +275,7 @@ def refuse_unusable(folder: Path, path: str) -> None:
     """
     # Letters and spaces of some scripts do not count as printable.
     printable = path.isprintable() or not {"Cc", "Cs"} & set(map(unicodedata.category, path))
-    if printable and "\\" not in path and not path[0].isspace():
+    if printable and "\\" not in path and not path[:1].isspace():
         return
     name = f"{folder}/{path}".encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     raise InputError(

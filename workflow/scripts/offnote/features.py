@@ -293,7 +293,7 @@ def _log_plans(plans: Sequence[_Plan], audio: config.Audio) -> None:
 
 def _none_broken(clips: Iterable[CachedClip | Excluded], files: Mapping[str, Path]) -> Iterator[CachedClip | Excluded]:
     """Pass clips on and, at their end, stop where some are broken: so one run finds all that are to be mended."""
-    broken: dict[str, list[Path]] = {}
+    broken: dict[str, list[Path]] = {}  # once for each clip
     for clip in clips:
         if isinstance(clip, Excluded):
             broken.setdefault(clip.reason, []).append(files[clip.entry.path])
@@ -301,7 +301,7 @@ def _none_broken(clips: Iterable[CachedClip | Excluded], files: Mapping[str, Pat
     if broken:
         total = sum(map(len, broken.values()))
         count = "" if total == 1 else f"{total} clips are broken. "
-        alike = [f"{first_of(paths)}: {reason}" for reason, paths in broken.items()]
+        alike = [f"{first_of(list(dict.fromkeys(paths)))}: {reason}" for reason, paths in broken.items()]
         named = ". ".join(alike[:NAMED]) + ("; the log names all" if total > min(NAMED, len(alike)) else "")
         raise InputError(f"{count}{named}. To go on without such clips, set dataset.broken_clips: exclude")
 

@@ -65,7 +65,7 @@ def write_manifest(
         "versions": {
             "models": _each_once("versions", models),
             "scores": _each_once("versions", scores),
-            "tables": versions(),
+            "manifest": versions(),
         },
         "code": dict(stages),
         "config": stated,

@@ -77,8 +77,8 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether all score files of a set of the year are there."""
-        return not self.absent and not self.unknown_types
+        """Whether all score files of a set of the year are there, only these, and with every clip."""
+        return not (self.absent or self.unknown_types or self.broken_clips)
 
     def as_json(self) -> dict[str, Any]:
         """Return the evaluation as one plain object."""
@@ -382,6 +382,8 @@ def _official_lines(evaluation: Evaluation) -> Iterator[str]:
     elif evaluation.absent:
         there = f"{len(evaluation.sections)} of {len(evaluation.sections) + len(evaluation.absent)}"
         yield f"Score of a part: {score}, {mean} over {there} score files. The official score needs them all."
+    elif evaluation.broken_clips:
+        yield f"Score without broken clips: {score}, {mean} over all score files. The official score needs every clip."
     else:
         yield f"**Official score: {score}**, {mean} over all score files."
 

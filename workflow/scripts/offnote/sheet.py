@@ -48,6 +48,7 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d(?!\d)")
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -102,7 +103,7 @@ def guess_clips(folder: Path) -> list[Clip]:
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
     *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. Words such as *train* and
-    *test* tell the split. The last other folders name the machine type and ID. What names do not tell:
+    *test* tell the split. The last other folders, dates apart, name the machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
@@ -124,7 +125,8 @@ def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str) -
     label, split = _label(path), _first(map(_split_told, path.split("/")))
     if not label and level is not None and level < len(folders) and not split:
         label = beside.get(folders[level], "")
-    telling = [folder for place, folder in enumerate(folders) if place != level and not _tells(folder)]
+    others = [folder for place, folder in enumerate(folders) if place != level]
+    telling = [folder for folder in others if not _tells(folder) and not DATE.match(folder)]
     found = ID.search(file)
     machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
     return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, label)

@@ -10,7 +10,7 @@ import os
 import platform
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from threading import Thread
 
@@ -20,6 +20,7 @@ from offnote.files import lock
 VARIABLE = "OFFNOTE_WORKFLOW"
 """Environment variable that tells a job which workflow it belongs to: computer, token, and the path of the lock."""
 
+RESULTS_LOCK = ".offnote.lock"
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.5
 
@@ -70,6 +71,24 @@ def hold(folder: Path, seen: str | None) -> None:
     os.ftruncate(held, 0)
     os.pwrite(held, token.encode(), 0)
     os.environ[VARIABLE] = f"{platform.node()} {token} {path}"
+
+
+def hold_results(folders: Iterable[Path]) -> None:
+    """Let no workflow of another working directory write into `folders`, which both may have by links.
+
+    Raises
+    ------
+    InputError
+        Another one is at work there.
+    """
+    for folder in dict.fromkeys(folder.resolve() for folder in folders):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            held = _lock_patiently(folder / RESULTS_LOCK)
+        except OSError:
+            continue
+        if held is None:
+            raise InputError(f"another snakemake is at work in {folder}; wait until it has finished")
 
 
 def end_with_workflow(farewell: Callable[[], object] = lambda: None) -> None:
