@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from tests.workflow.runs import TINY_DEMO, Workflow
+from tests.years import settings
 
 CONFIG: dict[str, Any] = TINY_DEMO | {
     "dataset": {"machines": ["rotor/*"]},
@@ -146,6 +147,21 @@ def test_a_job_of_each_stage_is_killed_in_turn(tmp_path: Path) -> None:
         assert flow.files(pattern) == undisturbed.files(pattern)
     assert not list((flow.folder / "results").rglob(".*"))
     assert flow.planned(TINY_DEMO) == {}
+
+
+def test_a_job_of_each_stage_of_a_submission_is_killed_in_turn(tmp_path: Path) -> None:
+    config, targets = settings(2024), ("--", "all", "ground_truth", "submission", "rehearse")
+    flow, undisturbed = Workflow(tmp_path / "flow"), Workflow(tmp_path / "undisturbed")
+    for workflow in (flow, undisturbed):
+        workflow.folder.mkdir()
+    for stage in ("ground_truth", "official", "submission", "rehearse"):
+        kill_worker(start_in(flow.folder, config, "--until", stage, *targets), stage)
+    for workflow in (flow, undisturbed):
+        workflow.finish(config, *targets)
+    results = [workflow.files("**/*.*") for workflow in (flow, undisturbed)]
+    for files in results:
+        assert files.pop("ae/rehearsal/rehearsal.md")  # It tells how long all took.
+    assert results[0] == results[1]
 
 
 def test_after_a_kill_another_configuration_has_its_own_models(

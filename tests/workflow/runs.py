@@ -78,7 +78,8 @@ class Workflow:
     def files(self, pattern: str) -> dict[str, bytes]:
         """Return the content of the results that match a pattern, by path."""
         results = self.folder / "results"
-        return {str(path.relative_to(results)): path.read_bytes() for path in sorted(results.glob(pattern))}
+        found = (path for path in sorted(results.glob(pattern)) if path.is_file())
+        return {str(path.relative_to(results)): path.read_bytes() for path in found}
 
     def rows(self, path: str) -> list[dict[str, str]]:
         """Read a CSV file below the results."""

@@ -126,7 +126,9 @@ def clear_leftovers(folder: Path) -> list[Path]:
 
 
 def lock(path: Path) -> int | None:
-    """Lock the file `path`, made where missing, until this process ends, however it ends: the kernel lets go then.
+    """Lock `path`, a folder or a file, until this process ends, however it ends: the kernel lets go then.
+
+    A file is made where there is nothing.
 
     Returns
     -------
@@ -138,7 +140,7 @@ def lock(path: Path) -> int | None:
     OSError
         The file cannot be made, or its file system knows no locks.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

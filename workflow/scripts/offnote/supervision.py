@@ -20,7 +20,6 @@ from offnote.files import lock
 VARIABLE = "OFFNOTE_WORKFLOW"
 """Environment variable that tells a job which workflow it belongs to: computer, token, and the path of the lock."""
 
-RESULTS_LOCK = ".offnote.lock"
 PATIENCE_SECONDS = 3.0
 POLL_SECONDS = 0.5
 
@@ -84,7 +83,7 @@ def hold_results(folders: Iterable[Path]) -> None:
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held = _lock_patiently(folder / RESULTS_LOCK)
+            held = _lock_patiently(folder)
         except OSError:
             continue
         if held is None:
