@@ -2,7 +2,7 @@
 # The whole workflow inside one allocation of Slurm, for clusters that want no Snakemake on their login nodes, or no
 # swarms of small jobs:
 #
-#     sbatch profiles/slurm/allocation.sh --configfile mine.yaml
+#     sbatch profiles/slurm/allocation.sh --configfile mine.yaml --config require_gpu=true
 #
 # What follows the script's name goes to snakemake. More of the cluster: sbatch --cpus-per-task=32 --gpus=4 --mem=64G …
 # Killed, requeued or out of time, it goes on where it was: the last lets Slurm put it into the queue again by itself.
@@ -37,13 +37,7 @@ if [ "$memory" -gt 0 ]; then
     limits+=("mem_mb=$memory")
 fi
 
-# A GPU that does not work is not replaced by the CPU, unless a --config of yours, which takes this one's place, says so.
-required=()
-if [ "${SLURM_GPUS_ON_NODE:-0}" -gt 0 ] && [[ " $* " != *" --config "* && " $* " != *" -C "* ]]; then
-    required=(--config require_gpu=true)
-fi
-
-snakemake --cores "$SLURM_CPUS_PER_TASK" --resources "${limits[@]}" "$@" "${required[@]}" &
+snakemake --resources "${limits[@]}" --cores "$SLURM_CPUS_PER_TASK" "$@" &
 workflow=$!
 while true; do
     interrupted=

@@ -51,7 +51,6 @@ def submit_allocation(slurm: Slurm, workflow: Workflow, configuration: dict[str,
     asked = ["--cpus-per-task=2", "--mem=6G"]
     write_default_configuration(workflow.folder)
     options = ["--snakefile", str(ROOT / "Snakefile"), "--configfile", "overlay.yaml"]
-    options += ["--config", "require_gpu=false"]
     script = str(ROOT / "profiles/slurm/allocation.sh")
     return slurm.submit(*asked, script, *options, folder=workflow.folder, environment=environment())
 

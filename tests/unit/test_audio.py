@@ -315,6 +315,12 @@ def test_an_offset_is_no_sound_to_the_gate(tmp_path: Path) -> None:
     assert (ranges, gated) == ([(0, RATE), (RATE, 2 * RATE)], 2.0)
 
 
+def test_a_last_block_of_a_few_samples_is_on_as_the_one_before_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.wav", tone(50, 11_025, 10.0), 11_025)
+    ranges, gated = audio.slices(path, settings(), config.Slice(length=5.0), config.Gate(level=-50.0))
+    assert (len(ranges), gated) == (2, 0.0)
+
+
 def test_what_the_settings_refuse_is_named(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", noise(1000, 2), 8000)
     with pytest.raises(InputError, match=r"a\.wav: audio\.channel is 2, and the last of its channels is 1"):

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from offnote import cache
 from offnote.batches import Batch, in_batches
+from offnote.cache import CachedClip
 from offnote.challenge import load_challenge
-from offnote.clips import Entry, Machine
+from offnote.clips import Entry, Excluded, Machine
 from offnote.errors import InputError
 from offnote.plan import Run, plan, plan_rehearsals
 from offnote.recordings import Listing
@@ -260,6 +262,23 @@ def test_every_run_wants_its_own_settings_of_caches_made_elsewhere(tmp_path: Pat
     assert list(plan(config | {"runs": {"other_seed": {"seed": 1}}})) == ["demo", "other_seed"]
     with pytest.raises(InputError, match=r"id_00\.h5: made with other settings: audio.sample_rate is 16000 there and"):
         plan(config | {"runs": {"other_rate": {"audio": {"sample_rate": 8000}}}})
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mred.wav", 'a\n"b".wav', "a\\b.wav"])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_name_in_a_cache_that_cannot_stand_in_a_table_is_shown_safely(
+    tmp_path: Path, name: str, broken: bool
+) -> None:
+    clips: list[CachedClip | Excluded] = [
+        CachedClip(Entry(path, "train"), "0" * 64, 512, frames)
+        for path, frames in zip(["good.wav", "a.wav" if broken else name], noise([9, 9], mels=4), strict=True)
+    ]
+    if broken:
+        clips.append(Excluded(Entry(name, "test"), "silent\x1b[2J"))
+    cache.write(tmp_path / "fan/id_00.h5", clips, {}, n_mels=4)
+    with pytest.raises(InputError, match="rename it") as raised:
+        plan({"dataset": {"name": "fans", "features": str(tmp_path)}, "features": {"n_mels": 4}})
+    assert str(raised.value).isprintable()
 
 
 COPIES = Path(".snakemake/storage/s3/sounds/plant")

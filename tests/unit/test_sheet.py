@@ -130,6 +130,7 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("FreeOfFaults", "normal"),
         ("FreeFromDamage", "normal"),
         ("AbNormal", "anomaly"),
+        ("bearing_AB_normal", "normal"),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
@@ -155,10 +156,16 @@ def test_folders_may_be_called_by_numbers_alone(tmp_path: Path, place: str) -> N
     }
 
 
-@pytest.mark.parametrize("dates", [("2024-01-03", "2024-01-04"), ("20240103", "20240104_afternoon")])
+@pytest.mark.parametrize("dates", [("2024-01-03", "2024-01-04"), ("2024_1_3", "2024_1_4 14-30")])
 def test_two_days_are_no_two_machines(tmp_path: Path, dates: tuple[str, str]) -> None:
     root = touch(tmp_path / "hall", *(f"fan3/{day}/{n}.wav" for day in dates for n in range(4)))
     assert {clip.machine for clip in guess_clips(root)} == {("hall", "fan3")}
+
+
+@pytest.mark.parametrize("names", [("2024-01-03_PumpA", "2024-01-04_PumpB"), ("20191203", "20191207")])
+def test_a_date_before_a_name_and_a_serial_number_are_no_dates(tmp_path: Path, names: tuple[str, str]) -> None:
+    root = touch(tmp_path / "hall", *(f"pump/{name}/{n}.wav" for name in names for n in range(4)))
+    assert {clip.machine_id for clip in guess_clips(root)} == set(names)
 
 
 def test_a_machine_may_be_called_new(tmp_path: Path) -> None:

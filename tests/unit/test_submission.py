@@ -222,13 +222,16 @@ def test_a_file_that_somebody_edited_is_not_overwritten(tmp_path: Path) -> None:
 
 
 def test_after_an_interruption_any_submission_can_follow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, two, three = (system(2025, stated={"name": name, "abbreviation": "AE"}) for name in ("One", "Two", "Three"))
+    one, two, three, four = (
+        system(2025, stated={"name": name, "abbreviation": "AE"}) for name in ("One", "Two", "Three", "Four")
+    )
     write_submission(tmp_path, 2025, TEAM, [one])
     written: list[Path] = []
+    allowed = 5
 
     @contextmanager
     def killed_on_the_way(path: Path) -> Iterator[Path]:
-        if len(written) == 5:
+        if len(written) == allowed:
             raise KeyboardInterrupt
         written.append(path)
         with replacing(path) as temporary:
@@ -238,10 +241,13 @@ def test_after_an_interruption_any_submission_can_follow(tmp_path: Path, monkeyp
         patch.setattr("offnote.submission.replacing", killed_on_the_way)
         with pytest.raises(KeyboardInterrupt):
             write_submission(tmp_path, 2025, TEAM, [two])
+        allowed += 1
+        with pytest.raises(KeyboardInterrupt):
+            write_submission(tmp_path, 2025, TEAM, [three])
     [meta] = tmp_path.rglob("*.meta.yaml")
     assert "name: Two" in meta.read_text(encoding="utf-8")
-    write_submission(tmp_path, 2025, TEAM, [three])
-    assert "name: Three" in meta.read_text(encoding="utf-8")
+    write_submission(tmp_path, 2025, TEAM, [four])
+    assert "name: Four" in meta.read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"Lastname_Institute_task2.zip", "SHA256SUMS", "task2"}
 
 

@@ -50,6 +50,10 @@ def test_results_that_two_folders_share_by_links_have_one_workflow(
     (tmp_path / "c/results/cache").symlink_to(tmp_path / "a/results/cache")
     with pytest.raises(InputError, match=rf"another snakemake is at work in {tmp_path}/a/results/cache;"):
         hold_results([tmp_path / "c/results", tmp_path / "c/results/cache"])
+    (tmp_path / "d").symlink_to(tmp_path / "no disk")
+    with pytest.raises(InputError, match=rf"{tmp_path}/d: a link to nowhere"):
+        hold_results([tmp_path / "d"])
+    assert not (tmp_path / "no disk").exists()
 
 
 @contextmanager

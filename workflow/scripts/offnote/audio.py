@@ -243,7 +243,10 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
         block = round(GATE_SECONDS * file.samplerate)
         blocks = _blocks(path, file, audio, 0, file.frames, block)
         # About their mean: an offset is no sound.
-        power = np.array([samples.var(dtype=np.float64) for samples in blocks])
+        with np.errstate(invalid="ignore"):
+            power = np.array([samples.var(dtype=np.float64) for samples in blocks])
+        if file.frames % block and len(power) > 1:
+            power[-1] = power[-2]  # Too few samples to tell.
         # What is not finite counts as on: so its slice is found broken when it is read, and the others are not.
         on = np.flatnonzero(~(power < 10 ** (level / 10)))
         if not on.size:

@@ -47,6 +47,7 @@ from offnote.config import Audio, Features, Gate, Slice
 from offnote.errors import InputError
 from offnote.files import replacing
 from offnote.provenance import canonical_json, differences, digest
+from offnote.wording import printable
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -445,12 +446,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise InputError(f"{path}: it was not written to its end (attribute 'complete'); delete it and make it again")
     if found["features"] is None:
         raise InputError(f"{path}: the attribute 'features', the settings behind the frames, is missing")
-    if not isinstance(json.loads(found["features"], parse_constant=_no_constant), dict):
+    if not isinstance(json.loads(found["features"]), dict):
         raise InputError(f"{path}: the attribute 'features' must be a JSON object of settings, such as {{}}")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no value of a setting")
+    try:
+        canonical_json(json.loads(found["features"]))
+    except ValueError:
+        raise InputError(f"{path}: the attribute 'features' has a number that is not finite; write it anew") from None
 
 
 def _check_shapes(path: Path, file: h5py.File) -> None:
@@ -480,6 +481,8 @@ def _check_clips(cache: FeatureCache, inputs: str | None) -> None:
         raise InputError(f"{cache.path}: /clips/offset must grow from 0 to the {total} frames there are; make it again")
     seen: set[tuple[str, float | None, float | None]] = set()
     for entry in cache.entries:
+        if not entry.path:
+            raise InputError(f"{cache.path}: lists a clip without a name")
         if (place := (entry.path, entry.start, entry.end)) in seen:
             raise InputError(f"{cache.path}: lists the clip {entry} twice; keep it once")
         seen.add(place)
@@ -501,7 +504,8 @@ def _entries(clips: h5py.Group) -> list[Entry]:
 
 
 def _excluded(group: h5py.Group) -> list[Excluded]:
-    return [Excluded(*pair) for pair in zip(_entries(group), _texts(group, "reason"), strict=True)]
+    reasons = map(printable, _texts(group, "reason"))
+    return [Excluded(*pair) for pair in zip(_entries(group), reasons, strict=True)]
 
 
 def _texts(clips: h5py.Group, name: str) -> list[str]:

@@ -200,7 +200,8 @@ class Gate(Section):
 
     level: float | None = Field(
         None,
-        description="The level (RMS of 0.1 s, in dB of full scale) at which the machine counts as on. Empty: no gate.",
+        description="The level (RMS of 0.1 s about their mean, in dB of full scale) at which the machine counts as on. "
+        "Empty: no gate.",
     )
     hold: Annotated[float, Field(ge=0.0)] = Field(
         2.0, description="Pauses up to this many seconds, as between the strokes of a slide rail, do not count as off."

@@ -77,7 +77,7 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether all score files of a set of the year are there, only these, and with every clip."""
+        """Whether all score files of a set of the year are there, only these, and none lacks a broken clip."""
         return not (self.absent or self.unknown_types or self.broken_clips)
 
     def as_json(self) -> dict[str, Any]:
@@ -384,6 +384,8 @@ def _official_lines(evaluation: Evaluation) -> Iterator[str]:
         yield f"Score of a part: {score}, {mean} over {there} score files. The official score needs them all."
     elif evaluation.broken_clips:
         yield f"Score without broken clips: {score}, {mean} over all score files. The official score needs every clip."
+    elif not evaluation.clips_compared:
+        yield f"Score, the official one if no clip is missing: {score}, {mean} over all score files."
     else:
         yield f"**Official score: {score}**, {mean} over all score files."
 

@@ -172,7 +172,7 @@ def _cached_clips(machine: Machine, path: Path, settings: Settings) -> list[Clip
         check_name(str(path), name)
     with cache.read(path) as cached:
         cache.check_settings(cached, feature_settings(settings), stated_only=True)
-        for entry in cached.entries:
+        for entry in (*cached.entries, *(clip.entry for clip in cached.excluded)):
             datasets.refuse_unusable(path, entry.path)
         if cached.n_mels != settings.features.n_mels:
             raise InputError(f"{path}: has {cached.n_mels} mel bands; set features.n_mels: {cached.n_mels}")

@@ -40,7 +40,7 @@ SPLIT_WORDS = (
 )
 # After "test", words for what a machine is tested on.
 RIG_WORDS = frozenset({"bed", "bench", "cell", "rig", "rigs", "setup", "stand"})
-NEGATIONS = frozenset({"not", "no", "non", "without", "un", "ab"})
+NEGATIONS = frozenset({"not", "no", "non", "without", "un"})
 # Beside these words, "new" still means new recordings, and not a new machine.
 RECORDING_WORDS = frozenset(
     {"audio", "audios", "clip", "clips", "data", "file", "files", "measurement", "measurements"}
@@ -48,7 +48,8 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-DATE = re.compile(r"(?:19|20)\d\d([-_.]?)[01]\d\1[0-3]\d(?!\d)")
+# With separators: eight digits alone may be a serial number.
+DATE = re.compile(r"(?:19|20)\d\d([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?")
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -126,7 +127,7 @@ def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str) -
     if not label and level is not None and level < len(folders) and not split:
         label = beside.get(folders[level], "")
     others = [folder for place, folder in enumerate(folders) if place != level]
-    telling = [folder for folder in others if not _tells(folder) and not DATE.match(folder)]
+    telling = [folder for folder in others if not _tells(folder) and not DATE.fullmatch(folder)]
     found = ID.search(file)
     machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
     return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, label)
@@ -187,6 +188,7 @@ def _split_told(name: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Return the words of a name: NormalSound_IND has three, and NGSound two."""
+    text = re.sub("AbNormal", "abnormal", text)
     return re.findall(r"[a-z]+|[0-9]+", CAMEL_CASE.sub(" ", text).lower())
 
 

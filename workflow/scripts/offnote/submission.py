@@ -304,9 +304,10 @@ def write_submission(
     files |= {archive: pack(files), **(beside or {})}
     outdated = _outdated(folder, files)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-    # Of both submissions, so that whoever comes after an interruption knows what is neither's.
+    # Beside those of earlier interruptions, so that after one more it is known what is nobody else's.
+    interrupted = (folder / COMING).read_text(encoding="utf-8") if (folder / COMING).exists() else ""
     with replacing(folder / COMING) as temporary:
-        temporary.write_text(sums, encoding="utf-8")
+        temporary.write_text(interrupted + sums, encoding="utf-8")
     for name, content in files.items():
         with replacing(folder / name) as temporary:
             temporary.write_bytes(content)
@@ -315,7 +316,9 @@ def write_submission(
         if path.parent != folder and not any(path.parent.iterdir()):
             path.parent.rmdir()
     # Last, so that until then the checksums tell what the earlier submission consisted of.
-    (folder / COMING).replace(folder / CHECKSUMS)
+    with replacing(folder / CHECKSUMS) as temporary:
+        temporary.write_text(sums, encoding="utf-8")
+    (folder / COMING).unlink()
     return Written(
         folder / archive,
         folder / CHECKSUMS,
@@ -522,7 +525,7 @@ def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     outdated = []
     for path in (*beside, *below):
         name = path.relative_to(folder).as_posix()
-        own = {earlier.get(name), interrupted.get(name)}
+        own = earlier.get(name, set()) | interrupted.get(name, set())
         own |= {hashlib.sha256(files[name]).hexdigest()} if name in files else set()
         if sha256_of(path) not in own:
             raise InputError(
@@ -534,9 +537,13 @@ def _outdated(folder: Path, files: Mapping[str, bytes]) -> list[Path]:
     return outdated
 
 
-def _checksums(path: Path) -> dict[str, str]:
+def _checksums(path: Path) -> dict[str, set[str]]:
     """Read a file of checksums: those that can be read, by the name of their file."""
     if not path.is_file():
         return {}
     rows = (line.split("  ", 1) for line in path.read_text(encoding="utf-8", errors="replace").splitlines())
-    return {row[1]: row[0] for row in rows if len(row) == 2}
+    sums: dict[str, set[str]] = {}
+    for row in rows:
+        if len(row) == 2:
+            sums.setdefault(row[1], set()).add(row[0])
+    return sums

@@ -78,8 +78,12 @@ def hold_results(folders: Iterable[Path]) -> None:
     Raises
     ------
     InputError
-        Another one is at work there.
+        Another one is at work there, or one of them is a link to nowhere.
     """
+    folders = list(folders)
+    for folder in folders:
+        if folder.is_symlink() and not folder.exists():
+            raise InputError(f"{folder}: a link to nowhere; mend it, or mount the disk that it leads to")
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
