@@ -125,10 +125,10 @@ def clear_leftovers(folder: Path) -> list[Path]:
     return leftovers
 
 
-def lock(path: Path) -> int | None:
-    """Lock `path`, a folder or a file, until this process ends, however it ends: the kernel lets go then.
+def lock(path: Path, *, folder: bool = False) -> int | None:
+    """Lock `path`, until this process ends, however it ends: the kernel lets go then.
 
-    A file is made where there is nothing.
+    It is a `folder`, or a file, which is made where missing.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def lock(path: Path) -> int | None:
     OSError
         The file cannot be made, or its file system knows no locks.
     """
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
+    descriptor = os.open(path, os.O_RDONLY if folder else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

@@ -87,7 +87,7 @@ def hold_results(folders: Iterable[Path]) -> None:
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            held = _lock_patiently(folder)
+            held = _lock_patiently(folder, folder=True)
         except OSError:
             continue
         if held is None:
@@ -144,9 +144,9 @@ def _lock_file(folder: Path) -> Path:
     return folder.absolute() / ".snakemake" / "offnote.lock"
 
 
-def _lock_patiently(path: Path) -> int | None:
+def _lock_patiently(path: Path, *, folder: bool = False) -> int | None:
     """Lock `path`; the jobs of a workflow that was killed have it for a moment before they end."""
     give_up = time.monotonic() + PATIENCE_SECONDS
-    while (held := lock(path)) is None and time.monotonic() < give_up:
+    while (held := lock(path, folder=folder)) is None and time.monotonic() < give_up:
         time.sleep(0.1)
     return held
