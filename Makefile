@@ -2,7 +2,8 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Debian keeps Slurm's daemons in /usr/sbin, which not everybody has in the path.
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/sbin
 
 BENCH := .venv-bench
 
