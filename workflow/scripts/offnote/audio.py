@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -300,8 +300,8 @@ def _require_one_whole_stream(path: Path) -> None:
         raise BrokenClipError(path, fault)
 
 
-# Once for all slices of a long recording, unless it is another file by then.
-@lru_cache(maxsize=64)
+# Once for a recording's header and all of its slices, unless it is another file by then.
+@cache
 def _fault_in_pages(path: Path, size: int, date: int) -> str:  # noqa: ARG001
     """Say what is wrong with the pages of an Ogg file, if anything: damaged or lost ones leave no gap in its sound."""
     stream, number = None, 0

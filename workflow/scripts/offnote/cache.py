@@ -446,10 +446,11 @@ def _check_format(path: Path, file: h5py.File) -> None:
         raise InputError(f"{path}: it was not written to its end (attribute 'complete'); delete it and make it again")
     if found["features"] is None:
         raise InputError(f"{path}: the attribute 'features', the settings behind the frames, is missing")
-    if not isinstance(json.loads(found["features"]), dict):
+    settings = json.loads(found["features"])
+    if not isinstance(settings, dict):
         raise InputError(f"{path}: the attribute 'features' must be a JSON object of settings, such as {{}}")
     try:
-        canonical_json(json.loads(found["features"]))
+        canonical_json(settings)
     except ValueError:
         raise InputError(f"{path}: the attribute 'features' has a number that is not finite; write it anew") from None
 

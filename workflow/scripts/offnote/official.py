@@ -41,8 +41,8 @@ class Evaluation:
     overall : dict
         The two means over all sections of all types.
     official_score : float or None
-        None where the year has none for a single system. Of the sections that there are: only where these are all,
-        `complete`, it is called official.
+        None where the year has none for a single system. Of the sections that there are: only where it is `complete`,
+        and `clips_compared`, it is called official.
     false_alarms : list of dict
         For each domain of each section with decisions: ``machine_type``, ``section``, ``domain`` (empty where the year
         has none), ``normal_clips``, and ``rate``, the share of these that was called an anomaly.
@@ -77,7 +77,7 @@ class Evaluation:
 
     @property
     def complete(self) -> bool:
-        """Whether all score files of a set of the year are there, only these, and none lacks a broken clip."""
+        """Whether all score files of a set of the year are there, only these, and no broken clip is left out."""
         return not (self.absent or self.unknown_types or self.broken_clips)
 
     def as_json(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from offnote.descriptions import MachineSet
 from offnote.domains import training_domains
 from offnote.errors import InputError
 from offnote.provenance import canonical_json, digest
-from offnote.recordings import Listing, Recordings, by_machine, feature_settings, find_recordings
+from offnote.recordings import Listing, Recordings, by_machine, feature_settings, recordings_of
 from offnote.scores import statistic_names
 from offnote.status import Status
 from offnote.submission import TEAM, labels_of, planned_files, require_machines, require_stated
@@ -139,7 +139,7 @@ def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | Non
         wanted = feature_settings(run_settings) if run_settings.dataset.features is not None else None
         key = canonical_json([dataset, wanted])
         if key not in found:
-            found[key] = find_recordings(run_settings, list_storage)
+            found[key] = recordings_of(run_settings, list_storage)
         runs[name] = Run(run_settings, found[key])
         _check(runs[name])
     return runs

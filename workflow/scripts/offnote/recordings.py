@@ -104,7 +104,7 @@ def feature_settings(settings: Settings) -> dict[str, Any]:
     return cache.feature_settings(settings.audio, settings.slice, settings.gate, settings.features)
 
 
-def find_recordings(settings: Settings, list_storage: Callable[[str], Listing] | None = None) -> Recordings:
+def recordings_of(settings: Settings, list_storage: Callable[[str], Listing] | None = None) -> Recordings:
     """Find what the section ``dataset`` names.
 
     Parameters

@@ -225,9 +225,9 @@ def _stated_mistakes(section: config.Submission, challenge: Challenge) -> Iterat
     meta = _meta(label, stated, anything, challenge)
     meta["submission"] = {key: value for key, value in meta["submission"].items() if value is not None}
     for text in meta_mistakes(meta, label, challenge):
-        # The configuration has the keys of `system` in the section `submission`, and all below it in one place.
-        key = text.removeprefix("system.").replace("complexity.", "description.", 1)
-        yield f"submission.{key}" if text.startswith("system.") else text
+        # The configuration has the keys of `system` in the section `submission`, both tables in one.
+        text = re.sub(r"^system\.complexity\.", "system.description.", text)
+        yield f"submission.{text.removeprefix('system.')}" if text.startswith("system.") else text
     if section.technical_report is not None:
         yield from _report_mistakes(section.technical_report)
 
