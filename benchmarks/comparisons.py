@@ -39,14 +39,15 @@ def whole_job(bench: Bench) -> list[Row]:
 
 def features(bench: Bench) -> list[Row]:
     """Make features once started, against the opponent's, and against the floor."""
-    recordings = _one_machine(bench)
-    threads = ["--threads", str(bench.cores)]
+    train, test = _clips_of_one(bench)
+    recordings = synthesised(bench.clips, bench.cores, train // bench.cores, test // bench.cores)
+    cores = ["--cores", str(bench.cores)]
     ours, theirs, floor, single = in_turn(
         bench.repetitions,
-        lambda: _milliseconds_a_clip(bench.offnote("features", recordings, *threads)),
+        lambda: _milliseconds_a_clip(bench.offnote("features", recordings, *cores)),
         lambda: _milliseconds_a_clip(bench.opponent("features", recordings)),
-        lambda: _milliseconds_a_clip(bench.offnote("floor", recordings, *threads)),
-        lambda: _milliseconds_a_clip(bench.offnote("floor_in_single", recordings, *threads)),
+        lambda: _milliseconds_a_clip(bench.offnote("floor", recordings, *cores)),
+        lambda: _milliseconds_a_clip(bench.offnote("floor_in_single", recordings, *cores)),
     )
     what = f"features, once started, {bench.cores} cores"
     below = "decoding, FFT and mel product alone"
@@ -154,8 +155,11 @@ COMPARISONS: dict[str, Callable[[Bench], Sequence[Row]]] = {
 
 
 def _one_machine(bench: Bench) -> Recordings:
-    train, test = (600, 400) if bench.full else (150, 50)
-    return synthesised(bench.clips, 1, train, test)
+    return synthesised(bench.clips, 1, *_clips_of_one(bench))
+
+
+def _clips_of_one(bench: Bench) -> tuple[int, int]:
+    return (600, 400) if bench.full else (150, 50)
 
 
 def _milliseconds_a_step(measured: dict[str, float]) -> float:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.queues import SimpleQueue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +24,7 @@ from offnote.clips import Entry, Machine
 from offnote.config import Training
 from offnote.detectors import fit_scope
 from offnote.device import set_threads
+from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
 from offnote.features import CPU_FRAMES, extract, mel_bank
 from offnote.models import Autoencoder
@@ -82,42 +85,92 @@ def scores_of(run: Run, cache: Path, model: Path, output: Path) -> Path:
     return path
 
 
-def features(sheet: Path, threads: int, folder: Path) -> dict[str, float]:
-    """Time the feature caches of all machines, once a first machine's is written."""
+def features(sheet: Path, share: int, cores: int, begin: Callable[[], None], folder: Path) -> int:
+    """Write the feature caches of a share of the machines, once a first machine's is written; return the clips."""
     run = planned(sheet)
-    features_of(run, run.machines[0], folder / "first", threads)
-    started = time.perf_counter()
-    for machine in run.machines:
-        features_of(run, machine, folder, threads)
-    clips = sum(len(run.recordings.clips[machine]) for machine in run.machines)
-    return {"seconds": time.perf_counter() - started, "clips": clips}
+    machines = run.machines[share::cores]
+    features_of(run, machines[0], folder / "first", threads=1)
+    begin()
+    for machine in machines:
+        features_of(run, machine, folder, threads=1)
+    return sum(len(run.recordings.clips[machine]) for machine in machines)
 
 
-def floor(sheet: Path, threads: int, precision: torch.dtype) -> dict[str, float]:
-    """Time what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
+def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precision: torch.dtype) -> int:
+    """Do what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
     Nothing is padded, checked, logged or written, and there is no logarithm. Work is in blocks of
-    :data:`offnote.features.CPU_FRAMES`, which stay in the processor's cache, a clip to a thread, as there.
+    :data:`offnote.features.CPU_FRAMES`, which stay in the processor's cache, as there.
     """
     torch.set_num_threads(1)
     run = planned(sheet)
     audio, settings = run.settings.audio, run.settings.features
     window = torch.hann_window(settings.n_fft, dtype=precision)
     bank = mel_bank(settings, audio.sample_rate).float()
-    paths = [path for machine in run.machines for path in run.recordings.files(machine)]
+    paths = [path for machine in run.machines[share::cores] for path in run.recordings.files(machine)]
 
     @torch.inference_mode()
-    def transformed(path: str) -> None:
-        samples = torch.from_numpy(soundfile.read(path, dtype="float32")[0])
+    def transform(path: str) -> None:
+        samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0]).to(precision)
         for block in torch.split(samples.unfold(0, settings.n_fft, settings.hop_length), CPU_FRAMES):
-            spectrum = torch.fft.rfft(block * window)
-            _ = (spectrum.real.square().add_(spectrum.imag.square())).float() @ bank
+            squares = torch.view_as_real(torch.fft.rfft(block * window)).square_()
+            _ = (squares[..., 0] + squares[..., 1]).float() @ bank
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(transformed, paths[:8]))
-        started = time.perf_counter()
-        list(pool.map(transformed, paths))
-        return {"seconds": time.perf_counter() - started, "clips": len(paths)}
+    for path in paths[:8]:
+        transform(path)
+    begin()
+    for path in paths:
+        transform(path)
+    return len(paths)
+
+
+ABREAST: dict[str, Callable[[Path, int, int, Callable[[], None], Path], int]] = {
+    "features": features,
+    "floor": lambda sheet, share, cores, begin, _: floor(sheet, share, cores, begin, torch.float64),
+    "floor_in_single": lambda sheet, share, cores, begin, _: floor(sheet, share, cores, begin, torch.float32),
+}
+"""What jobs of one thread do beside each other, one for each core: a share of the machines each."""
+
+
+def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
+    """Time what `cores` processes do beside each other; none begins before all are ready.
+
+    Raises
+    ------
+    InputError
+        One of them failed; it has said why.
+    """
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Barrier(cores), context.SimpleQueue()
+    jobs = [context.Process(target=_job, args=(what, sheet, share, cores, ready, done)) for share in range(cores)]
+    for job in jobs:
+        job.start()
+    for job in jobs:
+        job.join()
+    if any(job.exitcode for job in jobs):
+        raise InputError(f"{what}: a process failed")
+    begun, ended, clips = zip(*(done.get() for _ in jobs), strict=True)
+    return {"seconds": max(ended) - min(begun), "clips": sum(clips)}
+
+
+def _job(
+    what: str, sheet: Path, share: int, cores: int, ready: Barrier, done: SimpleQueue[tuple[float, float, int]]
+) -> None:
+    begun = 0.0
+
+    def begin() -> None:
+        nonlocal begun
+        ready.wait()
+        begun = time.perf_counter()
+
+    try:
+        with TemporaryDirectory() as folder:
+            clips = ABREAST[what](sheet, share, cores, begin, Path(folder))
+            done.put((begun, time.perf_counter(), clips))
+    except BaseException:
+        # Whoever still waits for this one would wait for ever.
+        ready.abort()
+        raise
 
 
 def scoring(sheet: Path, folder: Path) -> dict[str, float]:
@@ -234,9 +287,9 @@ def resident(what: str) -> int:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace, Path], dict[str, float]]] = {
-    "features": lambda given, folder: features(given.sheet, given.threads, folder),
-    "floor": lambda given, _: floor(given.sheet, given.threads, torch.float64),
-    "floor_in_single": lambda given, _: floor(given.sheet, given.threads, torch.float32),
+    "features": lambda given, _: abreast("features", given.sheet, given.cores),
+    "floor": lambda given, _: abreast("floor", given.sheet, given.cores),
+    "floor_in_single": lambda given, _: abreast("floor_in_single", given.sheet, given.cores),
     "scoring": lambda given, folder: scoring(given.sheet, folder),
     "training": lambda given, folder: training(given.sheet, given.epochs, folder),
     "steps": lambda given, folder: steps(given.sheet, given.preset, given.epochs, plain=False, folder=folder),
@@ -251,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=STAGES)
     parser.add_argument("sheet", type=Path)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--cores", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--preset", default="mimii")
     options = parser.parse_args()

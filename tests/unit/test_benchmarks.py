@@ -176,6 +176,20 @@ def test_a_stage_is_measured_in_a_process_of_its_own(
     assert measured == counted
 
 
+def test_jobs_beside_each_other_share_the_machines(tiny: tuple[Bench, clips.Recordings]) -> None:
+    bench, recordings = tiny
+    measured = bench.offnote("features", recordings, "--cores", "2")
+    assert measured.pop("seconds") > 0
+    assert measured == {"clips": 12}
+
+
+def test_a_job_that_fails_keeps_no_other_waiting(tiny: tuple[Bench, clips.Recordings]) -> None:
+    bench, recordings = tiny
+    with pytest.raises(InputError, match=r"benchmarks\.stages features … failed"):
+        bench.offnote("features", recordings, "--cores", "3")  # of two machines
+    assert "features: a process failed" in (bench.folder / "benchmark.log").read_text(encoding="utf-8")
+
+
 def test_the_memory_of_training_is_what_it_takes_beyond_the_imports(tiny: tuple[Bench, clips.Recordings]) -> None:
     bench, recordings = tiny
     assert 0 < bench.offnote("training", recordings, "--epochs", "2")["bytes"] < stages.resident("VmHWM")
