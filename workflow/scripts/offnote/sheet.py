@@ -48,6 +48,8 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# "AB" with a separator may be a name where something stands before it: bearing_AB_normal.
+ABNORMAL = re.compile(r"(?:^AB[-_. ]|(?<![A-Z])AB|Ab[-_. ]?|(?<![A-Za-z])ab[-_. ]?)(?:normal|Normal|NORMAL)")
 # With separators: eight digits alone may be a serial number.
 DATE = re.compile(r"(?:19|20)\d\d([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?")
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
@@ -188,8 +190,8 @@ def _split_told(name: str) -> str:
 
 def _words(text: str) -> list[str]:
     """Return the words of a name: NormalSound_IND has three, and NGSound two."""
-    text = re.sub("AbNormal", "abnormal", text)
-    return re.findall(r"[a-z]+|[0-9]+", CAMEL_CASE.sub(" ", text).lower())
+    plain = CAMEL_CASE.sub(" ", ABNORMAL.sub(" abnormal", text))
+    return re.findall(r"[a-z]+|[0-9]+", plain.lower())
 
 
 def _first(found: Iterable[str | None]) -> str:
