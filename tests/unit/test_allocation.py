@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -11,8 +12,8 @@ import pytest
 from offnote.config import ROOT
 
 SCRIPT = str(ROOT / "profiles/slurm/allocation.sh")
+BASH = shutil.which("bash") or "bash"
 ASKED = {"SLURM_CPUS_PER_TASK": "2", "SLURM_CPUS_ON_NODE": "2", "SLURM_JOB_ID": "7"}
-SYSTEM = "/usr/bin:/bin"
 
 
 def program(folder: Path, name: str, text: str) -> None:
@@ -23,9 +24,9 @@ def program(folder: Path, name: str, text: str) -> None:
 
 def start(folder: Path, *options: str, **allocated: str) -> subprocess.Popen[str]:
     """Start the script in a folder without .venv, as Slurm would, with the programs of the folder."""
-    environment = {"PATH": f"{folder}:{SYSTEM}"} | ASKED | allocated
+    environment = {"PATH": str(folder)} | ASKED | allocated
     return subprocess.Popen(
-        ["bash", SCRIPT, *options],
+        [BASH, SCRIPT, *options],
         cwd=folder,
         env=environment,
         text=True,

@@ -317,7 +317,7 @@ def test_an_offset_is_no_sound_to_the_gate(tmp_path: Path) -> None:
 
 def test_a_last_block_of_a_few_samples_is_on_as_the_one_before_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.wav", tone(50, 11_025, 10.0), 11_025)
-    ranges, gated = audio.slices(path, settings(), config.Slice(length=5.0), config.Gate(level=-50.0))
+    ranges, gated = audio.slices(path, settings(), config.Slice(length=5.0), config.Gate(level=-12.0))
     assert (len(ranges), gated) == (2, 0.0)
 
 

@@ -233,6 +233,22 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
     return changed
 
 
+def exclude(paths: list[str], split: str = "test") -> Callable[[h5py.File], None]:
+    def changed(file: h5py.File) -> None:
+        columns = {"path": paths, "split": [split] * len(paths), "reason": ["silent"] * len(paths)}
+        for name, values in columns.items():
+            file[f"excluded/{name}"] = values
+
+    return changed
+
+
+def slices(starts: list[float], ends: list[float]) -> Callable[[h5py.File], None]:
+    def changed(file: h5py.File) -> None:
+        file["clips/start"], file["clips/end"] = starts, ends
+
+    return changed
+
+
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
@@ -244,7 +260,14 @@ def change(name: str, value: Any) -> Callable[[h5py.File], None]:
         (lambda file: file.attrs.update(features="[1]"), "must be a JSON object of settings"),
         (lambda file: file.attrs.update(features='{"a": NaN}'), "a number that is not finite"),
         (lambda file: file.attrs.update(features='{"a": 1e999}'), "a number that is not finite"),
+        (lambda file: file.attrs.update(features='{"a": "\\ud800"}'), "text that is not Unicode"),
         (change("clips/path", ["a.wav", ""]), "lists a clip without a name"),
+        (exclude(["b.wav", ""]), "lists a clip without a name"),
+        (exclude(["b.wav", "a.wav"]), r"lists the clip a\.wav twice"),
+        (exclude(["\x1b[2J"] * 2), r"lists the clip \\x1b\[2J twice"),
+        (exclude(["b.wav"], split="toast"), r"id_00\.h5: b\.wav: split is 'toast'"),
+        (slices([1.0, 5.0], [2.0, 1.0]), r"id_00\.h5: ä\.wav: there is no slice from 5 s to 1 s"),
+        (slices([0.0, 0.0], [1.0, np.inf]), "there is no slice from 0 s to inf s"),
         (lambda file: file["clips"].create_group("more"), "/clips/more is no column"),
         (lambda file: file.attrs.update(inputs_sha256="0"), "contradicts its inputs_sha256"),
         (lambda file: file.pop("frames"), "frames missing"),
@@ -269,8 +292,9 @@ def test_a_cache_that_contradicts_itself_is_refused(
         if "clips/domain" not in file:
             file["clips/domain"] = ["", ""]
         damage(file)
-    with pytest.raises(InputError, match=sentence):
+    with pytest.raises(InputError, match=sentence) as raised:
         cache.read(path)
+    assert str(raised.value).isprintable()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -296,6 +296,25 @@ def test_domains_from_the_names_where_the_ground_truth_has_none(tmp_path: Path) 
     assert [s.domains.tolist() for s in told] == [s.domains.tolist() for s in read_folder(system, challenge)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "says"), [("data", "is (an anomaly|normal) of the .* domain here"), ("domain", "domain here")]
+)
+def test_ground_truth_and_names_may_not_contradict(tmp_path: Path, kind: str, says: str) -> None:
+    system = make_labelled(tmp_path / "system", 2022, decisions=False)
+    for path in system.iterdir():
+        clips = [line.split(",")[0] for line in path.read_text().splitlines()]
+        name = path.name.replace("anomaly_score", "ground_truth")
+        values = {
+            "data": [int("anomaly" in clip) for clip in clips],
+            "domain": [int("target" in clip) for clip in clips],
+        }
+        values[kind][-1] = 1 - values[kind][-1]
+        for table, column in values.items():
+            write_table(tmp_path / f"ground_truth_{table}" / name, dict(zip(clips, column, strict=True)))
+    with pytest.raises(InputError, match=rf"row \d+: the clip section_\S+ .*{says}, and its name says otherwise"):
+        read_folder(system, load_challenge(2022), tmp_path)
+
+
 def test_without_ground_truth_the_names_must_tell(tmp_path: Path) -> None:
     system, _ = make_unlabelled(tmp_path, 2024)
     with pytest.raises(InputError, match=r"row 1: 'section_00_0000\.wav' is not named as .* with --labels"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from offnote import datasets, descriptions
@@ -171,6 +173,17 @@ def test_a_sheet_with_a_missing_file(tmp_path: Path) -> None:
     rows = "a.wav\tfan\tid_00\ttrain\nb.wav\tfan\tid_00\ttest\n"
     sheet.write_text("path\tmachine_type\tmachine_id\tsplit\n" + rows, encoding="utf-8")
     with pytest.raises(InputError, match=r"there is no file b\.wav"):
+        load_clips(sheet)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_file_whose_name_only_looks_like_that_of_the_sheet(
+    tmp_path: Path, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
+    there, written = (unicodedata.normalize(form, "März.wav") for form in forms)
+    sheet = touch(tmp_path, there) / "sheet.tsv"
+    sheet.write_text(f"path\tmachine_type\tmachine_id\tsplit\n{written}\tfan\tid_00\ttrain\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"there is no file {written}; one .* is there, in Unicode's form {forms[0]}"):
         load_clips(sheet)
 
 

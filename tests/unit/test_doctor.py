@@ -76,6 +76,13 @@ def test_the_disk_must_hold_what_the_demo_will_write(
     assert ("free some space" in text) is not good
 
 
+def test_results_that_are_a_link_to_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "results").symlink_to(tmp_path / "no disk")
+    text, found = said(report({}, tmp_path / "results"), "a link to nowhere")
+    assert text.startswith(f"{tmp_path}/results")
+    assert not found
+
+
 def test_features_that_are_there_need_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     runs = list(plan({}).values())

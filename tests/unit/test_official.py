@@ -265,6 +265,8 @@ def test_the_report_shows_every_section_and_both_means(tmp_path: Path) -> None:
     whole = "\n".join(report("mine", replace(found, absent=[], unknown_types=[])))
     assert f"**Official score: {score}**, the harmonic mean of AUC source, AUC target and pAUC over all score" in whole
     assert "not there" not in whole
+    unsure = "\n".join(report("mine", replace(found, absent=[], unknown_types=[], clips_compared=False)))
+    assert f"Score, the official one if no clip is missing: {score}, the harmonic mean" in unsure
     types = "ToyTrain (3), bearing (3), gearbox (3), slider (3), valve (3)"
     assert f"**Score files of the set that are not there**, and so in no mean: {types}." in text
     for title in ("AUC source", "F1-EV", "F1 score target"):

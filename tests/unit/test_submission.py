@@ -246,6 +246,8 @@ def test_after_an_interruption_any_submission_can_follow(tmp_path: Path, monkeyp
             write_submission(tmp_path, 2025, TEAM, [three])
     [meta] = tmp_path.rglob("*.meta.yaml")
     assert "name: Two" in meta.read_text(encoding="utf-8")
+    # As a power cut may leave it.
+    (tmp_path / ".SHA256SUMS.coming").write_bytes((tmp_path / ".SHA256SUMS.coming").read_bytes() + b"\xff\xfe\0")
     write_submission(tmp_path, 2025, TEAM, [four])
     assert "name: Four" in meta.read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == {"Lastname_Institute_task2.zip", "SHA256SUMS", "task2"}

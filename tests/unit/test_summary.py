@@ -98,10 +98,17 @@ def test_what_machines_without_held_out_clips_are_compared_with() -> None:
         assert ("have no percentile" in text) == any(says)
 
 
-@pytest.mark.parametrize("path", ["a|b.wav", "späte Schicht/<1>.wav", "a_*b*_.wav"])
+@pytest.mark.parametrize("path", ["a|b.wav", "späte Schicht/<1>.wav", "a_*b*_.wav", "`a``b`.wav"])
 def test_names_of_clips_come_through_markdown_unharmed(path: str) -> None:
     _, root = page(clips=[clip(path)])
     assert [row[2] for row in tables(root)[-1][1:]] == [path]
+
+
+@pytest.mark.parametrize("reason", ["<script>x</script>", "*so* `it` | ![is](http://x/)", "a\\b < c"])
+def test_what_a_cache_of_others_says_of_a_broken_clip_is_text(reason: str) -> None:
+    _, root = page(excluded=[row | {"reason": reason} for row in excluded(1)])
+    assert tables(root)[0][1][-1] == reason
+    assert not list(root.iter("script")) + list(root.iter("img"))
 
 
 def test_broken_clips_are_counted_and_the_first_ones_shown() -> None:

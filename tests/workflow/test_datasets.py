@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -120,23 +121,48 @@ def test_starting_from_caches_without_audio(demo: Workflow, workflow: Workflow) 
     assert workflow.files("demo/tables/machines.csv") == demo.files("demo/tables/machines.csv")
 
 
+def test_ones_own_caches_may_be_named_by_a_relative_path(workflow: Workflow) -> None:
+    workflow.finish(QUICK | {"run": "demo"}, "--until", "features")
+    [folder] = (workflow.folder / "results/cache/features/demo").iterdir()
+    named = str(folder.relative_to(workflow.folder))
+    planned = workflow.planned(QUICK | {"run": "again", "dataset": {"name": "again", "features": named}})
+    assert planned["train"]
+    assert "features" not in planned
+
+
+def write_elsewhere(path: Path, seed: int) -> None:
+    """Write a cache as another program may, in the fewest words that the format asks for."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        file["frames"] = np.random.default_rng(seed).normal(size=(12 * 20, 64)).astype(np.float32)
+        file["clips/path"] = [f"{number}.wav" for number in range(12)]
+        file["clips/offset"] = np.arange(13) * 20
+        file["clips/split"] = ["train"] * 8 + ["test"] * 4
+        file.attrs.update({"format": "offnote-features", "format_version": 1, "features": "{}", "complete": 1})
+
+
 def test_caches_of_another_program_may_name_their_clips_alike(workflow: Workflow) -> None:
-    """In the fewest words that the format asks for, each cache with paths relative to a folder of its own."""
-    generator = np.random.default_rng(0)
-    for machine in ("id_00", "id_02"):
-        path = workflow.folder / "features" / "fan" / f"{machine}.h5"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with h5py.File(path, "w") as file:
-            file["frames"] = generator.normal(size=(12 * 20, 64)).astype(np.float32)
-            file["clips/path"] = [f"{number}.wav" for number in range(12)]
-            file["clips/offset"] = np.arange(13) * 20
-            file["clips/split"] = ["train"] * 8 + ["test"] * 4
-            file.attrs.update({"format": "offnote-features", "format_version": 1, "features": "{}", "complete": 1})
+    """Each has paths relative to a folder of its own."""
+    for seed, machine in enumerate(("id_00", "id_02")):
+        write_elsewhere(workflow.folder / "features" / "fan" / f"{machine}.h5", seed)
     workflow.finish(QUICK | {"run": "ext", "dataset": {"name": "ext", "features": str(workflow.folder / "features")}})
     rows = workflow.rows("ext/tables/clips.csv")
     assert {(row["machine_id"], row["path"]) for row in rows} == {
         (machine, f"{number}.wav") for machine in ("id_00", "id_02") for number in range(8, 12)
     }
+
+
+def test_a_cache_that_gave_way_to_an_older_one_is_noticed(workflow: Workflow) -> None:
+    config = QUICK | {"run": "ext", "dataset": {"name": "ext", "features": "features"}}
+    for seed, machine in enumerate(("id_00", "id_02")):
+        write_elsewhere(workflow.folder / "features" / "fan" / f"{machine}.h5", seed)
+    workflow.finish(config)
+    assert workflow.planned(config) == {}
+    replaced = workflow.folder / "features" / "fan" / "id_02.h5"
+    write_elsewhere(replaced, seed=2)
+    os.utime(replaced, (1e9, 1e9))
+    planned = workflow.planned(config)
+    assert (planned["train"], planned["score"], planned["evaluate"]) == (1, 1, 1)
 
 
 def test_caches_of_other_settings_are_refused_by_key(demo: Workflow, workflow: Workflow) -> None:

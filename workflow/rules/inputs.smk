@@ -64,6 +64,12 @@ def training_caches(known, scope):
     return [cache_of(run, machine) for machine in run.training_machines(scope)]
 
 
+def made_elsewhere(known, machines):
+    """Return the fingerprints of caches that were not made here: their age alone may say nothing."""
+    recordings = RUNS[known["run"]].recordings
+    return [recordings.fingerprint(machine) for machine in machines if machine in recordings.caches]
+
+
 def train_job(known, scope):
     """Return which model is trained from which caches."""
     return {

@@ -28,6 +28,7 @@ for batch in in_batches("score", SCORE_GROUPS, SHARED.jobs.machines):
             **without_rerun(batch),
         params:
             jobs=batch.each(score_job),
+            made_elsewhere=batch.each(lambda known, machine: made_elsewhere(known, [machine])),
             quantiles=batch.of(lambda known: run_of(known).settings.scores.quantiles),
             threads=batch.of(lambda known: run_of(known).settings.model.threads),
             code=code_of("score"),

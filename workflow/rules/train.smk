@@ -30,6 +30,9 @@ for batch in in_batches("train", MODEL_GROUPS, SHARED.jobs.machines):
             checkpoint_seconds=SHARED.jobs.checkpoint_seconds,
         params:
             jobs=batch.each(train_job),
+            made_elsewhere=batch.each(
+                lambda known, scope: made_elsewhere(known, run_of(known).training_machines(scope))
+            ),
             settings=batch.of(lambda known: run_of(known).training_settings),
             threads=batch.of(lambda known: run_of(known).settings.model.threads),
             checkpoints=CHECKPOINTS,

@@ -276,13 +276,13 @@ class FeatureCache:
         self.path = path
         self._file = file
         self._frames: h5py.Dataset = file["frames"]
-        self.entries = _entries(file["clips"])
+        self.entries = _entries(path, file["clips"])
         self.offsets: NDArray[np.int64] = file["clips/offset"][:].astype(np.int64)
         self.n_mels = int(self._frames.shape[-1])
         self.settings: dict[str, Any] = json.loads(_attribute(file, "features"))
         self.sha256 = _texts(file["clips"], "sha256") or [""] * len(self.entries)
         self.inputs_sha256 = inputs_sha256(self.entries, self.sha256)
-        self.excluded = _excluded(file["excluded"]) if "excluded" in file else []
+        self.excluded = _excluded(path, file["excluded"]) if "excluded" in file else []
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -450,9 +450,12 @@ def _check_format(path: Path, file: h5py.File) -> None:
     if not isinstance(settings, dict):
         raise InputError(f"{path}: the attribute 'features' must be a JSON object of settings, such as {{}}")
     try:
-        canonical_json(settings)
+        canonical_json(settings).encode()
     except ValueError:
-        raise InputError(f"{path}: the attribute 'features' has a number that is not finite; write it anew") from None
+        raise InputError(
+            f"{path}: the attribute 'features' has a number that is not finite, or text that is not Unicode; write it "
+            "anew"
+        ) from None
 
 
 def _check_shapes(path: Path, file: h5py.File) -> None:
@@ -481,7 +484,7 @@ def _check_clips(cache: FeatureCache, inputs: str | None) -> None:
     if offsets[0] != 0 or offsets[-1] != total or (np.diff(offsets) <= 0).any():
         raise InputError(f"{cache.path}: /clips/offset must grow from 0 to the {total} frames there are; make it again")
     seen: set[tuple[str, float | None, float | None]] = set()
-    for entry in cache.entries:
+    for entry in (*cache.entries, *(clip.entry for clip in cache.excluded)):
         if not entry.path:
             raise InputError(f"{cache.path}: lists a clip without a name")
         if (place := (entry.path, entry.start, entry.end)) in seen:
@@ -497,16 +500,19 @@ def _attribute(file: h5py.File, name: str) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def _entries(clips: h5py.Group) -> list[Entry]:
+def _entries(path: Path, clips: h5py.Group) -> list[Entry]:
     paths, splits = _texts(clips, "path"), _texts(clips, "split")
     domains = _texts(clips, "domain") or [""] * len(paths)
     starts, ends = _seconds(clips, "start", len(paths)), _seconds(clips, "end", len(paths))
-    return [Entry(*values) for values in zip(paths, splits, domains, starts, ends, strict=True)]
+    try:
+        return [Entry(*values) for values in zip(paths, splits, domains, starts, ends, strict=True)]
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
-def _excluded(group: h5py.Group) -> list[Excluded]:
+def _excluded(path: Path, group: h5py.Group) -> list[Excluded]:
     reasons = map(printable, _texts(group, "reason"))
-    return [Excluded(*pair) for pair in zip(_entries(group), reasons, strict=True)]
+    return [Excluded(*pair) for pair in zip(_entries(path, group), reasons, strict=True)]
 
 
 def _texts(clips: h5py.Group, name: str) -> list[str]:

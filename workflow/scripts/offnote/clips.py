@@ -111,7 +111,8 @@ class Entry:
     Raises
     ------
     InputError
-        Unknown split, a domain of a clip that is not for training, or a slice without one of its ends.
+        Unknown split, a domain of a clip that is not for training, or a slice without one of its ends,
+        or that ends before it starts.
     """
 
     path: str
@@ -127,6 +128,8 @@ class Entry:
             raise InputError(f"{self.path}: a {self.split} clip may not carry a domain here, only a training clip may")
         if (self.start is None) != (self.end is None):
             raise InputError(f"{self.path}: a slice needs both start and end; give the other one, or neither")
+        if self.start is not None and self.end is not None and not 0 <= self.start < self.end < math.inf:
+            raise InputError(f"{self.path}: there is no slice from {self.start:g} s to {self.end:g} s; mend its ends")
 
     def __str__(self) -> str:
         return self.path if self.start is None else f"{self.path} from {self.start:g} s to {self.end:g} s"

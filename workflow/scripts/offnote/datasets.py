@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from offnote import descriptions
 from offnote.clips import LABELS, Clip, Machine, check_name, check_unique, read_clips
@@ -24,6 +25,8 @@ from offnote.errors import InputError
 from offnote.wording import first_of
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg"})
+# In the one ä is a letter, as most systems write it, in the other two, as older ones of Apple do.
+UNICODE_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
 OTHER_SUFFIXES = frozenset({".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp3", ".mp4", ".opus", ".wma"})
 """Of sound files that are not read here."""
 
@@ -121,9 +124,16 @@ def load_clips(path: Path, layout: str = "auto") -> list[Clip]:
     _check_one_machine(path, clips)
     for name in sorted({clip.path for clip in clips}):
         if not os.path.isfile(os.path.join(path.parent, name)):  # noqa: PTH113, PTH118 - a hot loop
-            raise InputError(f"{path}: there is no file {name}; paths are relative to the sheet's folder")
+            raise InputError(f"{path}: there is no file {name}; {_advice(path.parent, name)}")
     _check_one_name(path, path.parent, [clip.path for clip in clips])
     return clips
+
+
+def _advice(folder: Path, name: str) -> str:
+    for form in UNICODE_FORMS:
+        if (folder / unicodedata.normalize(form, name)).is_file():
+            return f"one whose letters look the same is there, in Unicode's form {form}: write the path of that one"
+    return "paths are relative to the sheet's folder"
 
 
 def _check_one_name(where: Path, root: Path, paths: Iterable[str]) -> None:

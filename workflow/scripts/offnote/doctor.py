@@ -108,7 +108,10 @@ def _examine_clips(runs: Mapping[str, Run]) -> Iterator[Finding]:
 
 
 def _examine_disk(runs: Sequence[Run], folder: Path) -> Finding:
-    free = shutil.disk_usage(nearest(folder)).free
+    try:
+        free = shutil.disk_usage(nearest(folder)).free
+    except InputError as error:
+        return Finding(False, str(error))
     needed = sum(bytes_needed(runs).values())
     text = f"disk at {folder}: {free / GIB:.1f} GiB free, the runs will need about {needed / GIB:.1f} GiB"
     return Finding(free > needed, text if free > needed else f"{text}: free some space or move the checkout")

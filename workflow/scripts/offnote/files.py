@@ -79,12 +79,22 @@ def replacing(path: Path) -> Iterator[Path]:
 def nearest(folder: Path) -> Path:
     """Return `folder`, or where it is still to be made, the one above it that is there.
 
+    Raises
+    ------
+    InputError
+        One of them is a link to nowhere.
+
     Examples
     --------
     >>> nearest(Path("no such folder/results"))
     PosixPath('.')
     """
-    return next(place for place in (folder, *folder.parents, *folder.absolute().parents) if place.is_dir())
+    for place in (folder, *folder.parents, *folder.absolute().parents):
+        if place.is_symlink() and not place.exists():
+            raise InputError(f"{place}: a link to nowhere; mend it, or mount the disk that it leads to")
+        if place.is_dir():
+            return place
+    raise FileNotFoundError(folder)
 
 
 def require_writable(folders: Iterable[Path]) -> None:

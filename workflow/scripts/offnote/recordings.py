@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from offnote import cache, datasets, descriptions, synthesis, synthetic_challenge
-from offnote.clips import Clip, Machine, check_name, read_clips
+from offnote.clips import Clip, Machine, check_name, check_unique, read_clips
 from offnote.config import Demo, Settings
 from offnote.errors import InputError
 from offnote.provenance import digest
@@ -69,13 +69,17 @@ class Recordings:
         return list(dict.fromkeys(self.elsewhere.get(path, str(self.root / path)) for path in paths))
 
     def fingerprint(self, machine: Machine) -> str:
-        """Return a hash of size and date of each recording of a machine: one replaced by an older one is noticed too.
+        """Return a hash of size and date of each recording of a machine, or of its cache where that was made elsewhere.
+
+        So one that is replaced by an older one is noticed, too.
 
         Raises
         ------
         InputError
             A recording is not there.
         """
+        if machine in self.caches:
+            return digest([str(self.caches[machine]), *_size_and_date(str(self.caches[machine]))])
         return digest([[path, *self._state_of(path)] for path in self.files(machine)])
 
     def size(self, machine: Machine) -> int:
@@ -121,7 +125,9 @@ def recordings_of(settings: Settings, list_storage: Callable[[str], Listing] | N
     """
     dataset = settings.dataset
     if dataset.features is not None:
-        return _find_caches(Path(dataset.features).expanduser(), settings)
+        folder = Path(dataset.features).expanduser()
+        # By a relative path, Snakemake would take one's own caches for some that this run has to make.
+        return _find_caches(folder.absolute() if folder.parts[:1] == ("results",) else folder, settings)
     if dataset.path is None:
         root = Path(demo_folder(settings.demo))
         return Recordings(root, by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
@@ -176,10 +182,12 @@ def _cached_clips(machine: Machine, path: Path, settings: Settings) -> list[Clip
             datasets.refuse_unusable(path, entry.path)
         if cached.n_mels != settings.features.n_mels:
             raise InputError(f"{path}: has {cached.n_mels} mel bands; set features.n_mels: {cached.n_mels}")
-        return [
+        clips = [
             Clip(entry.path, *machine, split=entry.split, start=entry.start, end=entry.end, domain=entry.domain)
             for entry in (*cached.entries, *(clip.entry for clip in cached.excluded))
         ]
+        check_unique(clips, str(path))
+        return clips
 
 
 def _with_labels(clips: Iterable[Clip], sheet: Iterable[Clip], name: str) -> list[Clip]:

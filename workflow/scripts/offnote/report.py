@@ -141,7 +141,9 @@ def read_losses(path: Path) -> Losses:
     except OSError as error:
         raise InputError(f"{path}: the training losses cannot be read: {error.strerror}") from error
     except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: this is not a table of epoch, loss and validation_loss; train again") from error
+        raise InputError(
+            f"{path}: this is not a table of epoch, loss and validation_loss; delete it, and run the same again"
+        ) from error
     return Losses(*(np.array(column) for column in columns))
 
 

@@ -226,9 +226,7 @@ def _read_section(
         known = {clip: _read_name(path, row.line, clip, section, challenge) for clip, row in scores.items()}
     else:
         _match(path, scores, truth.path, truth.labels)
-        known = {
-            clip: (row.value == 1.0, _domain_of(clip, section, challenge, truth)) for clip, row in truth.labels.items()
-        }
+        known = {clip: _read_truth(clip, section, challenge, truth) for clip in truth.labels}
     decisions = None
     if decision_path is not None:
         decisions = _read_rows(decision_path, binary=True)
@@ -294,6 +292,20 @@ def _read_name(path: Path, line: int, clip: str, section: Section, challenge: Ch
             f"{where}: the clip {clip} belongs into another file than that of {' '.join(filter(None, section))}"
         )
     return groups["label"] == "anomaly", domain
+
+
+def _read_truth(clip: str, section: Section, challenge: Challenge, truth: Truth) -> tuple[bool, str]:
+    """Return from the ground truth whether a clip is anomalous, and its domain; its name may not say otherwise."""
+    label, domain = truth.labels[clip], _domain_of(clip, section, challenge, truth)
+    named = re.fullmatch(challenge.clip, clip)
+    groups = named.groupdict() if named else {}
+    anomalous = label.value == 1.0
+    if groups and (groups["label"] == "anomaly", groups.get("domain") or domain) != (anomalous, domain):
+        raise InputError(
+            f"{truth.path}, row {label.line}: the clip {clip} is {'an anomaly' if anomalous else 'normal'}"
+            f"{f' of the {domain} domain' if domain else ''} here, and its name says otherwise; mend the table"
+        )
+    return anomalous, domain
 
 
 def _domain_of(clip: str, section: Section, challenge: Challenge, truth: Truth) -> str:

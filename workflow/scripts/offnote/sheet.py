@@ -50,8 +50,11 @@ RECORDING_WORDS = frozenset(
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # "AB" with a separator may be a name where something stands before it: bearing_AB_normal.
 ABNORMAL = re.compile(r"(?:^AB[-_. ]|(?<![A-Z])AB|Ab[-_. ]?|(?<![A-Za-z])ab[-_. ]?)(?:normal|Normal|NORMAL)")
-# With separators: eight digits alone may be a serial number.
-DATE = re.compile(r"(?:19|20)\d\d([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?")
+# With separators, or a time: eight digits alone may be a serial number.
+DATE = re.compile(
+    r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
+    r"|[01]\d[0-3]\d[T _-]\d\d(?:[-_.:h]?\d\d){1,2})(?:Z|[+-]\d\d:?\d\d)?"
+)
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 
 
@@ -106,7 +109,8 @@ def guess_clips(folder: Path) -> list[Clip]:
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
     *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. Words such as *train* and
-    *test* tell the split. The last other folders, dates apart, name the machine type and ID. What names do not tell:
+    *test* tell the split. The last other folders, but dates such as 2024-01-03 and
+    20240103_1430, name the machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;

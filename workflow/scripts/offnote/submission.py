@@ -305,7 +305,9 @@ def write_submission(
     outdated = _outdated(folder, files)
     sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
     # Beside those of earlier interruptions, so that after one more it is known what is nobody else's.
-    interrupted = (folder / COMING).read_text(encoding="utf-8") if (folder / COMING).exists() else ""
+    interrupted = "".join(
+        f"{found}  {name}\n" for name, every in _checksums(folder / COMING).items() for found in sorted(every)
+    )
     with replacing(folder / COMING) as temporary:
         temporary.write_text(interrupted + sums, encoding="utf-8")
     for name, content in files.items():

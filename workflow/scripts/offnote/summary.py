@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -50,7 +51,7 @@ def html_page(text: str) -> str:
     >>> "<h1>Run <code>demo</code></h1>" in html_page("# Run `demo`")
     True
     """
-    return PAGE.format(body=MarkdownIt().enable("table").render(text))
+    return PAGE.format(body=MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
 def summary_lines(
@@ -134,7 +135,7 @@ def _exclusions(excluded: Sequence[Row]) -> Iterator[str]:
     yield f"**Without {counted(len(excluded), 'broken clip')}** ({counts}), which `tables/excluded.csv` lists:"
     yield ""
     cells = [
-        [_name(row), _code(name_clip((row["path"], row["start"], row["end"]))), row["split"], row["reason"]]
+        [_name(row), _code(name_clip((row["path"], row["start"], row["end"]))), row["split"], _plain(row["reason"])]
         for row in excluded[:SHOWN]
     ]
     yield from _markdown(["machine", "clip", "split", "why"], cells)
@@ -252,10 +253,11 @@ def _how_to_read_percentiles(machines: Collection[Sequence[Row]]) -> Iterator[st
     without = [rows[0] for rows in machines if not rows[0]["held_out"]]
     yield (
         "A clip's percentile is its place among the machine's held-out clips: normal clips kept out of the training. "
-        "Deviation is the distance from their median in units of their spread; it ranks the clips that lie above all "
-        "of them. Where a machine sounds as it did in training, the median percentile is near 50, and in 19 cases of "
-        "20 no more clips lie above the 95 % point of the held-out ones than *unchanged: at most* says, as far as "
-        "clips are recorded independently. More mean that the machine, its surroundings or the microphone has changed."
+        "Deviation is the distance from their median in units of their spread (with fewer than two held out, from that "
+        "of all training clips); it ranks the clips that lie above all of them. Where a machine sounds as it did in "
+        "training, the median percentile is near 50, and in 19 cases of 20 no more clips lie above the 95 % "
+        "point of the held-out ones than *unchanged: at most* says, as far as clips are recorded "
+        "independently. More mean that the machine, its surroundings or the microphone has changed."
     )
     known = sorted(filter(None, held_out))
     if known:
@@ -327,7 +329,15 @@ def _number(value: float, unit: str = "") -> str:
 
 
 def _code(text: str) -> str:
-    return f"`` {text} ``" if "`" in text else f"`{text}`"
+    if "`" not in text:
+        return f"`{text}`"
+    fence = "`" * (1 + max(map(len, re.findall("`+", text))))
+    return f"{fence} {text} {fence}"
+
+
+def _plain(text: str) -> str:
+    """Return text that may be a stranger's, of which nothing is taken for Markdown."""
+    return re.sub(r"[\\`*\[<]", r"\\\g<0>", text)
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

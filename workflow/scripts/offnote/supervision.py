@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Thread
 
 from offnote.errors import InputError
-from offnote.files import lock
+from offnote.files import lock, nearest
 
 VARIABLE = "OFFNOTE_WORKFLOW"
 """Environment variable that tells a job which workflow it belongs to: computer, token, and the path of the lock."""
@@ -82,8 +82,7 @@ def hold_results(folders: Iterable[Path]) -> None:
     """
     folders = list(folders)
     for folder in folders:
-        if folder.is_symlink() and not folder.exists():
-            raise InputError(f"{folder}: a link to nowhere; mend it, or mount the disk that it leads to")
+        nearest(folder)  # is no link to nowhere
     for folder in dict.fromkeys(folder.resolve() for folder in folders):
         try:
             folder.mkdir(parents=True, exist_ok=True)
