@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
+from multiprocessing.connection import wait
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -145,8 +146,14 @@ def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
     jobs = [context.Process(target=_job, args=(what, sheet, share, cores, ready, done)) for share in range(cores)]
     for job in jobs:
         job.start()
-    for job in jobs:
-        job.join()
+    waiting = {job.sentinel: job for job in jobs}
+    while waiting:
+        for ended in wait(list(waiting)):
+            job = waiting.pop(ended)
+            job.join()
+            if job.exitcode:
+                # The others would wait for it for ever.
+                ready.abort()
     if any(job.exitcode for job in jobs):
         raise InputError(f"{what}: a process failed")
     begun, ended, clips = zip(*(done.get() for _ in jobs), strict=True)
@@ -163,14 +170,9 @@ def _job(
         ready.wait()
         begun = time.perf_counter()
 
-    try:
-        with TemporaryDirectory() as folder:
-            clips = ABREAST[what](sheet, share, cores, begin, Path(folder))
-            done.put((begun, time.perf_counter(), clips))
-    except BaseException:
-        # Whoever still waits for this one would wait for ever.
-        ready.abort()
-        raise
+    with TemporaryDirectory() as folder:
+        clips = ABREAST[what](sheet, share, cores, begin, Path(folder))
+        done.put((begun, time.perf_counter(), clips))
 
 
 def scoring(sheet: Path, folder: Path) -> dict[str, float]:

@@ -182,6 +182,18 @@ def test_the_cache_holds_each_clip_in_order(tmp_path: Path) -> None:
         assert np.array_equal(found.clip(index), log_mel_of(samples, MIMII))
 
 
+def test_a_recording_that_goes_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = recordings(tmp_path)
+
+    def gone(path: Path) -> str:
+        path.unlink()
+        return sha256_of(path)
+
+    monkeypatch.setattr(features, "sha256_of", gone)
+    with pytest.raises(InputError, match=rf"{entries[0].path}: there is no such recording"):
+        extract(tmp_path, entries, threads=1)
+
+
 def test_neither_threads_nor_batches_change_a_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = recordings(tmp_path)
     expected = extract(tmp_path, entries, threads=1).path.read_bytes()

@@ -281,6 +281,14 @@ def test_a_name_in_a_cache_that_cannot_stand_in_a_table_is_shown_safely(
     assert str(raised.value).isprintable()
 
 
+def test_a_cache_that_trains_on_what_it_tests_is_refused(tmp_path: Path) -> None:
+    entries = [Entry("a.wav", "train", "", 0.0, 2.0), Entry("a.wav", "test", "", 1.0, 3.0)]
+    clips = [CachedClip(entry, "0" * 64, 512, noise([9], mels=4)[0]) for entry in entries]
+    cache.write(tmp_path / "fan/id_00.h5", clips, {}, n_mels=4)
+    with pytest.raises(InputError, match=r"id_00\.h5: a\.wav.* overlap"):
+        plan({"dataset": {"name": "fans", "features": str(tmp_path)}, "features": {"n_mels": 4}})
+
+
 COPIES = Path(".snakemake/storage/s3/sounds/plant")
 
 

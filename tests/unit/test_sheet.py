@@ -140,6 +140,7 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("fan/ab.normal/1.wav", "anomaly"),
         ("lab_normal", "normal"),
         ("LAB_NORMAL", "normal"),
+        ("AB_normal", "normal"),
         ("bearing_AB_normal", "normal"),
     ],
 )
@@ -167,7 +168,13 @@ def test_folders_may_be_called_by_numbers_alone(tmp_path: Path, place: str) -> N
 
 
 @pytest.mark.parametrize(
-    "dates", [("2024-01-03", "2024-01-04"), ("2024_1_3", "2024_1_4 14-30"), ("20240103_1430", "2024-01-05T14:30:05Z")]
+    "dates",
+    [
+        ("2024-01-03", "2024-01-04"),
+        ("2024_1_3", "2024_1_4 14-30"),
+        ("20240103_1430", "2024-01-05T14:30:05Z"),
+        ("20240103143005", "202401041430"),
+    ],
 )
 def test_two_days_are_no_two_machines(tmp_path: Path, dates: tuple[str, str]) -> None:
     root = touch(tmp_path / "hall", *(f"fan3/{day}/{n}.wav" for day in dates for n in range(4)))

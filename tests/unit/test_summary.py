@@ -104,11 +104,14 @@ def test_names_of_clips_come_through_markdown_unharmed(path: str) -> None:
     assert [row[2] for row in tables(root)[-1][1:]] == [path]
 
 
-@pytest.mark.parametrize("reason", ["<script>x</script>", "*so* `it` | ![is](http://x/)", "a\\b < c"])
+@pytest.mark.parametrize(
+    "reason", ["<script>x</script>", "*so* `it` | ![is](http://x/)", "a\\b < c", "_so_ a __b__ &amp; other_rates"]
+)
 def test_what_a_cache_of_others_says_of_a_broken_clip_is_text(reason: str) -> None:
     _, root = page(excluded=[row | {"reason": reason} for row in excluded(1)])
     assert tables(root)[0][1][-1] == reason
     assert not list(root.iter("script")) + list(root.iter("img"))
+    assert "<script>" not in html_page("<script>x</script>")
 
 
 def test_broken_clips_are_counted_and_the_first_ones_shown() -> None:

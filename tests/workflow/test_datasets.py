@@ -128,6 +128,11 @@ def test_ones_own_caches_may_be_named_by_a_relative_path(workflow: Workflow) -> 
     planned = workflow.planned(QUICK | {"run": "again", "dataset": {"name": "again", "features": named}})
     assert planned["train"]
     assert "features" not in planned
+    # Of a run of this configuration they are made first.
+    runs = {"again": {"dataset": {"name": "again", "features": named}}}
+    cache = min(folder.glob("*/*.h5")).relative_to(workflow.folder)
+    forced = workflow.planned(QUICK | {"run": "demo", "runs": runs}, "--forcerun", str(cache))
+    assert (forced["features"], forced["train"]) == (1, 2 * planned["train"])
 
 
 def write_elsewhere(path: Path, seed: int) -> None:

@@ -65,9 +65,10 @@ def training_caches(known, scope):
 
 
 def made_elsewhere(known, machines):
-    """Return the fingerprints of caches that were not made here: their age alone may say nothing."""
+    """Return the fingerprints of caches that are not made here: their age alone may say nothing."""
     recordings = RUNS[known["run"]].recordings
-    return [recordings.fingerprint(machine) for machine in machines if machine in recordings.caches]
+    elsewhere = [machine for machine in machines if str(recordings.caches.get(machine, "")) not in {"", *MADE}]
+    return [recordings.fingerprint(machine) for machine in elsewhere]
 
 
 def train_job(known, scope):

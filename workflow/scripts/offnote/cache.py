@@ -488,7 +488,7 @@ def _check_clips(cache: FeatureCache, inputs: str | None) -> None:
         if not entry.path:
             raise InputError(f"{cache.path}: lists a clip without a name")
         if (place := (entry.path, entry.start, entry.end)) in seen:
-            raise InputError(f"{cache.path}: lists the clip {entry} twice; keep it once")
+            raise InputError(f"{cache.path}: lists the clip {printable(str(entry))} twice; keep it once")
         seen.add(place)
     if inputs is not None and inputs != cache.inputs_sha256:
         raise InputError(f"{cache.path}: its list of clips contradicts its inputs_sha256; delete it and make it again")
@@ -507,7 +507,7 @@ def _entries(path: Path, clips: h5py.Group) -> list[Entry]:
     try:
         return [Entry(*values) for values in zip(paths, splits, domains, starts, ends, strict=True)]
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{path}: {printable(str(error))}") from None
 
 
 def _excluded(path: Path, group: h5py.Group) -> list[Excluded]:

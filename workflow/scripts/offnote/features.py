@@ -202,7 +202,7 @@ def extract(
     """Compute the log-mel frames of all clips of one machine and write its feature cache.
 
     Clips come into the cache in the order of `entries`. On the CPU each of `threads` threads works on a clip of its
-    own, from file to frames, so the number of threads changes no bit; on a GPU they decode ahead of it.
+    own, from file to frames, so the number of threads changes no bit; on a GPU several decode ahead of it.
 
     Parameters
     ----------
@@ -456,7 +456,10 @@ class _AtOnce(Executor):
 
     def submit(self, function: Callable[..., R], /, *args: Any, **options: Any) -> Future[R]:
         done = Future[R]()
-        done.set_result(function(*args, **options))
+        try:
+            done.set_result(function(*args, **options))
+        except Exception as error:  # noqa: BLE001 - kept for whoever asks for the result, as by every pool
+            done.set_exception(error)
         return done
 
 

@@ -125,9 +125,7 @@ def recordings_of(settings: Settings, list_storage: Callable[[str], Listing] | N
     """
     dataset = settings.dataset
     if dataset.features is not None:
-        folder = Path(dataset.features).expanduser()
-        # By a relative path, Snakemake would take one's own caches for some that this run has to make.
-        return _find_caches(folder.absolute() if folder.parts[:1] == ("results",) else folder, settings)
+        return _find_caches(Path(dataset.features).expanduser(), settings)
     if dataset.path is None:
         root = Path(demo_folder(settings.demo))
         return Recordings(root, by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)

@@ -50,11 +50,11 @@ class Mistake(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """The ground truth of one section: its file, 1 for each anomaly, and each clip's domain where it is told."""
+    """The ground truth of one section: its file, 1 for each anomaly; where told, each clip's domain, and its row."""
 
     path: Path
     labels: Mapping[str, Row]
-    domains: Mapping[str, str]
+    domains: Mapping[str, tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -297,14 +297,20 @@ def _read_name(path: Path, line: int, clip: str, section: Section, challenge: Ch
 def _read_truth(clip: str, section: Section, challenge: Challenge, truth: Truth) -> tuple[bool, str]:
     """Return from the ground truth whether a clip is anomalous, and its domain; its name may not say otherwise."""
     label, domain = truth.labels[clip], _domain_of(clip, section, challenge, truth)
-    named = re.fullmatch(challenge.clip, clip)
-    groups = named.groupdict() if named else {}
+    where = f"{truth.path}, row {label.line}"
     anomalous = label.value == 1.0
-    if groups and (groups["label"] == "anomaly", groups.get("domain") or domain) != (anomalous, domain):
-        raise InputError(
-            f"{truth.path}, row {label.line}: the clip {clip} is {'an anomaly' if anomalous else 'normal'}"
-            f"{f' of the {domain} domain' if domain else ''} here, and its name says otherwise; mend the table"
-        )
+    if named := re.fullmatch(challenge.clip, clip):
+        groups = named.groupdict(default="")
+        if groups["machine_id"] != section.machine_id:
+            raise InputError(f"{where}: the clip {clip} belongs into another file than that of {section.machine_id}")
+        if (groups["label"] == "anomaly") != anomalous:
+            told = "an anomaly" if anomalous else "normal"
+            raise InputError(f"{where}: the clip {clip} is {told} here, and its name says otherwise; mend the table")
+        if groups.get("domain", domain) != domain:
+            _, where = truth.domains.get(clip, (domain, where))
+            raise InputError(
+                f"{where}: the clip {clip} is of the {domain} domain here, and its name says otherwise; mend the table"
+            )
     return anomalous, domain
 
 
@@ -313,7 +319,7 @@ def _domain_of(clip: str, section: Section, challenge: Challenge, truth: Truth) 
     if section.domain or not challenge.domains:
         return section.domain
     if clip in truth.domains:
-        return truth.domains[clip]
+        return truth.domains[clip][0]
     found = re.fullmatch(challenge.clip, clip)
     if not found:
         raise InputError(
@@ -341,7 +347,9 @@ def _read_truths(path: Path, challenge: Challenge) -> dict[Section, Truth]:
     return found
 
 
-def _read_domains(table: Path, labels: Mapping[str, Row], section: Section, challenge: Challenge) -> dict[str, str]:
+def _read_domains(
+    table: Path, labels: Mapping[str, Row], section: Section, challenge: Challenge
+) -> dict[str, tuple[str, str]]:
     """Read the table of domains that belongs to a table of labels; nothing where there is none."""
     if not challenge.ground_truth.domains:
         return {}
@@ -351,7 +359,7 @@ def _read_domains(table: Path, labels: Mapping[str, Row], section: Section, chal
     rows = _read_rows(path, binary=True)
     # What it leaves out, names may tell.
     _refuse(path, [mistake for mistake in mismatches(rows, labels, str(table)) if mistake.kind == "stranger"])
-    return {clip: challenge.domains[int(row.value)] for clip, row in rows.items()}
+    return {clip: (challenge.domains[int(row.value)], f"{path}, row {row.line}") for clip, row in rows.items()}
 
 
 def _read_list(path: Path) -> dict[Section, Truth]:

@@ -48,12 +48,14 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# "AB" with a separator may be a name where something stands before it: bearing_AB_normal.
-ABNORMAL = re.compile(r"(?:^AB[-_. ]|(?<![A-Z])AB|Ab[-_. ]?|(?<![A-Za-z])ab[-_. ]?)(?:normal|Normal|NORMAL)")
+# "AB" may be the name of a unit: AB_normal, bearing_AB_normal.
+ABNORMAL = re.compile(
+    r"^AB[-_. ]NORMAL|(?<![A-Z])AB(?:normal|Normal|NORMAL)|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?:normal|Normal)"
+)
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
     r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
-    r"|[01]\d[0-3]\d[T _-]\d\d(?:[-_.:h]?\d\d){1,2})(?:Z|[+-]\d\d:?\d\d)?"
+    r"|[01]\d[0-3]\d[T _-]?[0-2]\d(?:[-_.:h]?[0-5]\d){1,2})(?:Z|[+-]\d\d:?\d\d)?"
 )
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
 

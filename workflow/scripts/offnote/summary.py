@@ -337,7 +337,7 @@ def _code(text: str) -> str:
 
 def _plain(text: str) -> str:
     """Return text that may be a stranger's, of which nothing is taken for Markdown."""
-    return re.sub(r"[\\`*\[<]", r"\\\g<0>", text)
+    return re.sub(r"[\\`*\[<&]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
 
 def _markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
+
+# Control characters, halves of letters, ends of lines, and what turns round the direction of what follows.
+# Python counts more as not printable: spaces and joiners that names in many a script have.
+UNSAFE_CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def counted(number: int, noun: str) -> str:
@@ -35,4 +41,7 @@ def printable(name: str) -> str:
     >>> print(printable("übung.wav"), printable("a\x1b[2J\nok"))
     übung.wav a\x1b[2J\nok
     """
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
+    return "".join(
+        repr(letter)[1:-1] if unicodedata.category(letter) in UNSAFE_CATEGORIES or letter in TURNING else letter
+        for letter in name
+    )
