@@ -146,14 +146,13 @@ def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
     jobs = [context.Process(target=_job, args=(what, sheet, share, cores, ready, done)) for share in range(cores)]
     for job in jobs:
         job.start()
-    waiting = {job.sentinel: job for job in jobs}
-    while waiting:
-        for ended in wait(list(waiting)):
-            job = waiting.pop(ended)
-            job.join()
-            if job.exitcode:
-                # The others would wait for it for ever.
-                ready.abort()
+    running = jobs
+    while running:
+        wait([job.sentinel for job in running])
+        if any(job.exitcode for job in running):
+            # The others would wait for it for ever.
+            ready.abort()
+        running = [job for job in running if job.exitcode is None]
     if any(job.exitcode for job in jobs):
         raise InputError(f"{what}: a process failed")
     begun, ended, clips = zip(*(done.get() for _ in jobs), strict=True)
