@@ -151,7 +151,8 @@ def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
         wait([job.sentinel for job in running])
         if any(job.exitcode for job in running):
             # The others would wait for it for ever.
-            ready.abort()
+            for job in running:
+                job.terminate()
         running = [job for job in running if job.exitcode is None]
     if any(job.exitcode for job in jobs):
         raise InputError(f"{what}: a process failed")

@@ -140,7 +140,11 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("fan/ab.normal/1.wav", "anomaly"),
         ("lab_normal", "normal"),
         ("LAB_NORMAL", "normal"),
-        ("AB_normal", "normal"),
+        ("AB-Normal", "anomaly"),
+        ("AB_normal", "anomaly"),
+        ("ab_NORMAL", "anomaly"),
+        ("Ab-NORMAL_2", "anomaly"),
+        ("AB_normal_1.wav", "normal"),
         ("bearing_AB_normal", "normal"),
     ],
 )
