@@ -90,7 +90,6 @@ CACHED = {}
 for run in RUNS.values():
     known = CACHED.setdefault((run.settings.dataset.name, run.feature_key), {})
     known |= {machine: run for machine in run.scored_machines if machine not in run.recordings.caches}
-MADE = {run.cache_path(machine) for machines in CACHED.values() for machine, run in machines.items()}
 
 
 wildcard_constraints:
@@ -104,13 +103,9 @@ wildcard_constraints:
 
 def cache_of(run, machine):
     """Return the feature cache of a machine: one made elsewhere, or the one that the rule `features` makes."""
-    if machine not in run.recordings.caches:
-        return run.cache_path(machine)
-    path = run.recordings.caches[machine]
-    if str(path) in MADE:
-        return str(path)
-    # By a relative path, Snakemake would take what another configuration has made for something that it has to make.
-    return local(str(path.absolute() if path.parts[0] == "results" else path))
+    if machine in run.recordings.caches:
+        return local(str(run.recordings.caches[machine]))
+    return run.cache_path(machine)
 
 
 def models_of(run, machines):

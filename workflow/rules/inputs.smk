@@ -67,8 +67,7 @@ def training_caches(known, scope):
 def made_elsewhere(known, machines):
     """Return the fingerprints of caches that are not made here: their age alone may say nothing."""
     recordings = RUNS[known["run"]].recordings
-    elsewhere = [machine for machine in machines if str(recordings.caches.get(machine, "")) not in {"", *MADE}]
-    return [recordings.fingerprint(machine) for machine in elsewhere]
+    return [recordings.fingerprint(machine) for machine in machines if machine in recordings.caches]
 
 
 def train_job(known, scope):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from offnote import rehearsal
@@ -142,7 +143,25 @@ def plan(config: Mapping[str, Any], list_storage: Callable[[str], Listing] | Non
             found[key] = recordings_of(run_settings, list_storage)
         runs[name] = Run(run_settings, found[key])
         _check(runs[name])
+    _refuse_what_is_to_be_made(runs)
     return runs
+
+
+def _refuse_what_is_to_be_made(runs: Mapping[str, Run]) -> None:
+    """Refuse caches that another of the runs makes: what is in them is read before it is made."""
+    made = {
+        Path(run.cache_path(machine)).resolve(): name
+        for name, run in runs.items()
+        for machine in run.scored_machines
+        if machine not in run.recordings.caches
+    }
+    for name, run in runs.items():
+        for path in run.recordings.caches.values():
+            if maker := made.get(path.resolve()):
+                raise InputError(
+                    f"run {name}: dataset.features names {path}, which the run {maker} makes; give both runs the same "
+                    "dataset, they share its caches"
+                )
 
 
 @dataclass(frozen=True)

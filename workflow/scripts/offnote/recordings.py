@@ -125,7 +125,9 @@ def recordings_of(settings: Settings, list_storage: Callable[[str], Listing] | N
     """
     dataset = settings.dataset
     if dataset.features is not None:
-        return _find_caches(Path(dataset.features).expanduser(), settings)
+        folder = Path(dataset.features).expanduser()
+        # By a relative path, Snakemake would take what another configuration made for something that it has to make.
+        return _find_caches(folder.absolute() if folder.parts[:1] == ("results",) else folder, settings)
     if dataset.path is None:
         root = Path(demo_folder(settings.demo))
         return Recordings(root, by_machine(_demo_clips(root, settings.demo)), {}, are_made=True)
