@@ -133,7 +133,7 @@ ABREAST: dict[str, Callable[[Path, int, int, Callable[[], None], Path], int]] = 
 """What jobs of one thread do beside each other, one for each core: a share of the machines each."""
 
 
-def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
+def abreast(what: str, sheet: Path, cores: int, folder: Path) -> dict[str, float]:
     """Time what `cores` processes do beside each other; none begins before all are ready.
 
     Raises
@@ -143,17 +143,20 @@ def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
     """
     context = multiprocessing.get_context("spawn")
     ready, done = context.Barrier(cores), context.SimpleQueue()
-    jobs = [context.Process(target=_job, args=(what, sheet, share, cores, ready, done)) for share in range(cores)]
+    jobs = [
+        context.Process(target=_job, args=(what, sheet, share, cores, folder / str(share), ready, done))
+        for share in range(cores)
+    ]
     for job in jobs:
         job.start()
     running = jobs
     while running:
         wait([job.sentinel for job in running])
-        if any(job.exitcode for job in running):
+        running = [job for job in running if job.exitcode is None]
+        if any(job.exitcode for job in jobs):
             # The others would wait for it for ever.
             for job in running:
                 job.terminate()
-        running = [job for job in running if job.exitcode is None]
     if any(job.exitcode for job in jobs):
         raise InputError(f"{what}: a process failed")
     begun, ended, clips = zip(*(done.get() for _ in jobs), strict=True)
@@ -161,7 +164,13 @@ def abreast(what: str, sheet: Path, cores: int) -> dict[str, float]:
 
 
 def _job(
-    what: str, sheet: Path, share: int, cores: int, ready: Barrier, done: SimpleQueue[tuple[float, float, int]]
+    what: str,
+    sheet: Path,
+    share: int,
+    cores: int,
+    folder: Path,
+    ready: Barrier,
+    done: SimpleQueue[tuple[float, float, int]],
 ) -> None:
     begun = 0.0
 
@@ -170,9 +179,8 @@ def _job(
         ready.wait()
         begun = time.perf_counter()
 
-    with TemporaryDirectory() as folder:
-        clips = ABREAST[what](sheet, share, cores, begin, Path(folder))
-        done.put((begun, time.perf_counter(), clips))
+    clips = ABREAST[what](sheet, share, cores, begin, folder)
+    done.put((begun, time.perf_counter(), clips))
 
 
 def scoring(sheet: Path, folder: Path) -> dict[str, float]:
@@ -289,9 +297,9 @@ def resident(what: str) -> int:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace, Path], dict[str, float]]] = {
-    "features": lambda given, _: abreast("features", given.sheet, given.cores),
-    "floor": lambda given, _: abreast("floor", given.sheet, given.cores),
-    "floor_in_single": lambda given, _: abreast("floor_in_single", given.sheet, given.cores),
+    "features": lambda given, folder: abreast("features", given.sheet, given.cores, folder),
+    "floor": lambda given, folder: abreast("floor", given.sheet, given.cores, folder),
+    "floor_in_single": lambda given, folder: abreast("floor_in_single", given.sheet, given.cores, folder),
     "scoring": lambda given, folder: scoring(given.sheet, folder),
     "training": lambda given, folder: training(given.sheet, given.epochs, folder),
     "steps": lambda given, folder: steps(given.sheet, given.preset, given.epochs, plain=False, folder=folder),

@@ -144,6 +144,8 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("AB_normal", "anomaly"),
         ("ab_NORMAL", "anomaly"),
         ("Ab-NORMAL_2", "anomaly"),
+        ("AB-NORMAL_001.wav", "anomaly"),
+        ("AB Normal 2", "anomaly"),
         ("AB_normal_1.wav", "normal"),
         ("bearing_AB_normal", "normal"),
     ],

@@ -48,9 +48,12 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# "AB" beside more than "normal" may be the name of a unit: bearing_AB_normal, AB_normal_1.wav. A folder AB_normal may
+# "AB" before more than "normal" may be the name of a unit: bearing_AB_normal, AB_normal_1.wav. A folder AB_normal may
 # be one, too, but faults taken for a normal state would be trained on.
-ABNORMAL = re.compile(r"(?i:^ab[-_. ]?normal$)|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?i:normal)|(?<![A-Z])AB(?i:normal)")
+ABNORMAL = re.compile(
+    r"(?i:^ab[-_. ]?normal$)|^AB[-_. ](?:Normal|NORMAL)"
+    r"|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?i:normal)|(?<![A-Z])AB(?i:normal)"
+)
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
     r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
