@@ -41,10 +41,10 @@ def whole_job(bench: Bench) -> list[Row]:
 
 def features(bench: Bench) -> list[Row]:
     """Make features once started, against the opponent's, and against the floor."""
-    machines = min(bench.cores, MACHINES)
-    train, test = (max(2, clips // machines) for clips in _clips_of_one(bench))
-    recordings = synthesised(bench.clips, machines, train, test)
-    cores = ["--cores", str(machines)]
+    abreast = min(bench.cores, MACHINES)
+    train, test = (max(2, clips // abreast) for clips in _clips_of_one(bench))
+    recordings = synthesised(bench.clips, abreast, train, test)
+    cores = ["--cores", str(abreast)]
     ours, theirs, floor, single = in_turn(
         bench.repetitions,
         lambda: _milliseconds_a_clip(bench.offnote("features", recordings, *cores)),
@@ -52,7 +52,7 @@ def features(bench: Bench) -> list[Row]:
         lambda: _milliseconds_a_clip(bench.offnote("floor", recordings, *cores)),
         lambda: _milliseconds_a_clip(bench.offnote("floor_in_single", recordings, *cores)),
     )
-    what = f"features, once started, {bench.cores} cores"
+    what = f"features, once started, {abreast} cores"
     below = "decoding, FFT and mel product alone"
     return [
         Row("features", what, "ms/clip", ours, "opponent", theirs, True, Goal("at least", 2.5)),

@@ -89,12 +89,11 @@ def nearest(folder: Path) -> Path:
     >>> nearest(Path("no such folder/results"))
     PosixPath('.')
     """
-    for place in (folder, *folder.parents, *folder.absolute().parents):
-        if place.is_symlink() and not place.exists():
-            raise InputError(f"{place}: a link to nowhere; mend it, or mount the disk that it leads to")
-        if place.is_dir():
-            return place
-    raise FileNotFoundError(folder)
+    places = (folder, *folder.parents, *folder.absolute().parents)
+    place = next(place for place in places if place.is_dir() or (place.is_symlink() and not place.exists()))
+    if not place.is_dir():
+        raise InputError(f"{place}: a link to nowhere; mend it, or mount the disk that it leads to")
+    return place
 
 
 def require_writable(folders: Iterable[Path]) -> None:

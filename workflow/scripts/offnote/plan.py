@@ -160,7 +160,7 @@ def _refuse_what_is_to_be_made(runs: Mapping[str, Run]) -> None:
             if maker := made.get(path.resolve()):
                 raise InputError(
                     f"run {name}: dataset.features names {path}, which the run {maker} makes; give both runs the same "
-                    "dataset, they share its caches, or start this one from a configuration of its own"
+                    "dataset, whose caches they share, or run this one with a configuration file of its own"
                 )
 
 

@@ -299,14 +299,12 @@ def _read_truth(clip: str, section: Section, challenge: Challenge, truth: Truth)
     label, domain = truth.labels[clip], _domain_of(clip, section, challenge, truth)
     where = f"{truth.path}, row {label.line}"
     anomalous = label.value == 1.0
-    if named := re.fullmatch(challenge.clip, clip):
-        groups = named.groupdict(default="")
-        if groups["machine_id"] != section.machine_id:
-            raise InputError(f"{where}: the clip {clip} belongs into another file than that of {section.machine_id}")
-        if (groups["label"] == "anomaly") != anomalous:
+    if re.fullmatch(challenge.clip, clip):
+        named_anomalous, named_domain = _read_name(truth.path, label.line, clip, section, challenge)
+        if named_anomalous != anomalous:
             told = "an anomaly" if anomalous else "normal"
             raise InputError(f"{where}: the clip {clip} is {told} here, and its name says otherwise; mend the table")
-        if groups.get("domain", domain) != domain:
+        if named_domain != domain:
             _, where = truth.domains.get(clip, (domain, where))
             raise InputError(
                 f"{where}: the clip {clip} is of the {domain} domain here, and its name says otherwise; mend the table"

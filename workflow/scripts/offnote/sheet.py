@@ -113,8 +113,8 @@ def guess_clips(folder: Path) -> list[Clip]:
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
     *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. Words such as *train* and
-    *test* tell the split. The last other folders, but dates such as 2024-01-03 and
-    20240103_1430, name the machine type and ID. What names do not tell:
+    *test* tell the split. The last other folders, but dates such as 2024-01-03 and 20240103_1430, name the
+    machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
