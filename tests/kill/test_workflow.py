@@ -183,12 +183,21 @@ def test_two_at_once_in_one_folder_are_refused(
     started: subprocess.Popen[bytes], tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     wait_for(in_training(tmp_path), "the first checkpoint")
-    elsewhere = tmp_path_factory.mktemp("elsewhere")
-    (elsewhere / "results").symlink_to(tmp_path / "results")
-    for folder in (tmp_path, elsewhere):
-        second = Workflow(folder).run(CONFIG)
-        assert second.returncode == 1
-        assert "another snakemake is at work in" in second.stdout + second.stderr
+    # Held, so that however slow this computer is, the first one is still at work when the second ones come.
+    job = worker(started, "train")
+    held = [job, *job.children(recursive=True)]
+    for process in held:
+        process.suspend()
+    try:
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        (elsewhere / "results").symlink_to(tmp_path / "results")
+        for folder in (tmp_path, elsewhere):
+            second = Workflow(folder).run(CONFIG)
+            assert second.returncode == 1
+            assert "another snakemake is at work in" in second.stdout + second.stderr
+    finally:
+        for process in held:
+            process.resume()
     assert started.wait() == 0
 
 
