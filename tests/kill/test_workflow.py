@@ -36,12 +36,13 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Workflow:
 
 @pytest.fixture
 def started(tmp_path: Path) -> subprocess.Popen[bytes]:
-    return start_in(tmp_path, CONFIG)
+    """Start Snakemake with one core: one job at a time, so that the job found is the one whose checkpoint was seen."""
+    return start_in(tmp_path, CONFIG, cores=1)
 
 
-def start_in(folder: Path, config: dict[str, Any], *options: str) -> subprocess.Popen[bytes]:
+def start_in(folder: Path, config: dict[str, Any], *options: str, cores: int = 2) -> subprocess.Popen[bytes]:
     """Start Snakemake in a folder, and return its process."""
-    command = Workflow(folder).command(config, *options)
+    command = Workflow(folder).command(config, *options, cores=cores)
     with (folder / "screen.txt").open("wb") as screen:
         return subprocess.Popen(command, stdout=screen, stderr=screen)
 

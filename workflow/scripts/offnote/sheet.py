@@ -21,7 +21,8 @@ from offnote.errors import InputError
 
 NORMAL_WORDS = frozenset({"normal", "normals", "healthy", "good", "ok", "okay", "intact", "nominal"})
 ANOMALY_WORDS = frozenset(
-    {"abnormal", "anomaly", "anomalies", "anomalous", "fault", "faults", "faulty", "defect", "defects", "defective"}
+    {"abnormal", "abnormals", "abnormality", "abnormalities", "anomaly", "anomalies", "anomalous"}
+    | {"fault", "faults", "faulty", "defect", "defects", "defective"}
     | {"bad", "broken", "damage", "damages", "damaged", "failure", "failures", "failed", "flaw", "flaws", "flawed"}
     | {"disturbance", "disturbances", "disturbed", "harmed", "impaired", "malfunction", "malfunctions", "worn"}
     | {"ng", "nok"}
@@ -49,10 +50,10 @@ RECORDING_WORDS = frozenset(
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 # "AB" before more than "normal" may be the name of a unit: bearing_AB_normal, AB_normal_1.wav. A folder AB_normal may
-# be one, too, but faults taken for a normal state would be trained on.
+# be one, too, but faults taken for a normal state would be trained on; and with a hyphen or none it is one word.
 ABNORMAL = re.compile(
-    r"(?i:^ab[-_. ]?normal$)|^AB[-_. ](?:Normal|NORMAL)"
-    r"|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?i:normal)|(?<![A-Z])AB(?i:normal)"
+    r"(?i:^ab[-_. ]?normal$)|^AB[_. ](?:Normal|NORMAL)"
+    r"|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?i:normal)|(?<![A-Z])AB-?(?i:normal)"
 )
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
