@@ -27,7 +27,7 @@ from offnote.detectors import fit_scope
 from offnote.device import set_threads
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
-from offnote.features import CPU_FRAMES, extract, mel_bank
+from offnote.features import CPU_TRANSFORMED, extract, mel_bank
 from offnote.models import Autoencoder
 from offnote.plan import Run, plan
 from offnote.report import draw_machine
@@ -100,8 +100,8 @@ def features(sheet: Path, share: int, cores: int, begin: Callable[[], None], fol
 def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precision: torch.dtype) -> int:
     """Do what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
-    Nothing is padded, checked, logged or written, and there is no logarithm. Work is in blocks of
-    :data:`offnote.features.CPU_FRAMES`, which stay in the processor's cache, as there.
+    Nothing is padded, checked, logged or written, and there is no logarithm. Transforms are in blocks of
+    :data:`offnote.features.CPU_TRANSFORMED`, which stay in the processor's cache, as there.
     """
     torch.set_num_threads(1)
     run = planned(sheet)
@@ -113,9 +113,12 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
     @torch.inference_mode()
     def transform(path: str) -> None:
         samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0]).to(precision)
-        for block in torch.split(samples.unfold(0, settings.n_fft, settings.hop_length), CPU_FRAMES):
-            squares = torch.view_as_real(torch.fft.rfft(block * window)).square_()
-            _ = (squares[..., 0] + squares[..., 1]).float() @ bank
+        frames = samples.unfold(0, settings.n_fft, settings.hop_length)
+        magnitude = torch.empty(len(frames), len(bank))
+        for some, to in zip(*(torch.split(every, CPU_TRANSFORMED) for every in (frames, magnitude)), strict=True):
+            squares = torch.view_as_real(torch.fft.rfft(some * window)).float().square_()
+            torch.add(squares[:, :, 0], squares[:, :, 1], out=to)
+        _ = magnitude @ bank
 
     for path in paths[:8]:
         transform(path)

@@ -135,10 +135,11 @@ def test_the_batch_changes_no_bit(batch: int, samples: int) -> None:
     assert torch.equal(log_mel(clips), alone)
 
 
-def test_a_block_of_frames_changes_nothing_but_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("at_once", ["CPU_FRAMES", "CPU_TRANSFORMED"])
+def test_a_block_of_frames_changes_nothing_but_memory(monkeypatch: pytest.MonkeyPatch, at_once: str) -> None:
     samples = machine_sound(100_000)
     expected = log_mel_of(samples, MIMII)
-    monkeypatch.setattr(features, "CPU_FRAMES", 11)
+    monkeypatch.setattr(features, at_once, 11)
     np.testing.assert_allclose(log_mel_of(samples, MIMII), expected, rtol=0, atol=1e-5)
 
 

@@ -65,6 +65,9 @@ RESAMPLING = {
     "beta": 14.769656459379492,
 }
 
+_Decoded = NDArray[np.int16] | NDArray[np.float32]
+"""Samples of all channels, as libsndfile hands them over: (samples, channels)."""
+
 
 @dataclass(frozen=True)
 class Recording:
@@ -138,18 +141,18 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
         samples = np.empty(last - first, dtype=np.float32)
         filled = 0
         for block in _blocks(path, file, audio, first, last, max(1, BLOCK_SAMPLES // file.channels)):
-            if not np.isfinite(block).all():
-                raise BrokenClipError(
-                    path, f"a value after sample {first + filled} is not finite; take it out or copy it anew"
-                )
-            samples[filled : filled + len(block)] = block
+            _one_channel(block, audio, out=samples[filled : filled + len(block)])
             filled += len(block)
         rate = file.samplerate
+    lowest, highest = samples.min(), samples.max()
+    if not np.isfinite([lowest, highest]).all():
+        place = first + int(np.flatnonzero(~np.isfinite(samples))[0])
+        raise BrokenClipError(path, f"sample {place} is not finite; take it out or copy it anew")
     # A converter without a microphone gives a constant, which need not be zero.
-    if (level := samples.min()) == samples.max():
+    if lowest == highest:
         raise BrokenClipError(
             path,
-            f"silent, every sample from {first} to {last} of channel {audio.channel} is {level + 0.0:g}; take it out, "
+            f"silent, every sample from {first} to {last} of channel {audio.channel} is {lowest + 0.0:g}; take it out, "
             "or leave such stretches of a long recording out with gate.level",
         )
     return samples if rate == audio.sample_rate else _resample(samples, rate, audio.sample_rate)
@@ -244,7 +247,7 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
         blocks = _blocks(path, file, audio, 0, file.frames, block)
         # About their mean: an offset is no sound.
         with np.errstate(invalid="ignore"):
-            power = np.array([samples.var(dtype=np.float64) for samples in blocks])
+            power = np.array([_one_channel(samples, audio).var(dtype=np.float64) for samples in blocks])
         if file.frames % block and len(power) > 1:
             power[-1] = power[-2]  # Too few samples to tell.
         # What is not finite counts as on: so its slice is found broken when it is read, and the others are not.
@@ -340,8 +343,8 @@ def _require_readable(path: Path) -> None:
 
 def _blocks(
     path: Path, file: soundfile.SoundFile, audio: config.Audio, first: int, last: int, size: int
-) -> Iterator[NDArray[np.float32]]:
-    """Decode one channel in blocks, so that the other channels of a long recording never are in memory at once."""
+) -> Iterator[_Decoded]:
+    """Decode in blocks, so that the other channels of a long recording never are in memory at once."""
     if audio.channel != "mean" and audio.channel >= file.channels:
         raise BrokenClipError(
             path, f"audio.channel is {audio.channel}, and the last of its channels is {file.channels - 1}"
@@ -354,16 +357,20 @@ def _blocks(
             raise BrokenClipError(
                 path, f"cut short, it ends at sample {start + len(block)} of {file.frames}; copy it anew"
             )
-        if audio.channel == "mean":
-            yield _as_float(block).mean(axis=1)
-        else:
-            yield _as_float(block[:, audio.channel])
+        yield block
 
 
-def _as_float(samples: NDArray[np.int16] | NDArray[np.float32]) -> NDArray[np.float32]:
+def _one_channel(block: _Decoded, audio: config.Audio, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
+    if audio.channel == "mean":
+        mean: NDArray[np.float32] = _as_float(block).mean(axis=1, out=out)
+        return mean
+    return _as_float(block[:, audio.channel], out)
+
+
+def _as_float(samples: _Decoded, out: NDArray[np.float32] | None = None) -> NDArray[np.float32]:
     """Return 16-bit samples as libsndfile's floats, bit for bit, in a third of the time that it takes."""
     scale = 2**-15 if samples.dtype == np.int16 else 1
-    return np.multiply(samples, np.float32(scale), dtype=np.float32)
+    return np.multiply(samples, np.float32(scale), out=out, dtype=np.float32)
 
 
 def _resample(samples: NDArray[np.float32], rate: int, wanted: int) -> NDArray[np.float32]:
