@@ -82,7 +82,7 @@ class Row:
     other : str
         What it is compared with; empty where the cost itself is the figure.
     other_costs : sequence of float
-        Its costs, each measured next to the one in the same place of `costs`.
+        Its costs, each of the same repetition as the one in the same place of `costs`.
     gain : bool
         True: the ratio says how many times cheaper offnote is than the other. False: how many times dearer.
     goal : Goal
@@ -100,7 +100,7 @@ class Row:
 
     @property
     def figure(self) -> Figure:
-        """The ratio over repetitions, each of two costs measured one right after the other; or the cost.
+        """The ratio over repetitions, each of two costs of one repetition; or the cost.
 
         Examples
         --------

@@ -116,7 +116,7 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
         frames = samples.unfold(0, settings.n_fft, settings.hop_length)
         magnitude = torch.empty(len(frames), len(bank))
         for some, to in zip(*(torch.split(every, CPU_TRANSFORMED) for every in (frames, magnitude)), strict=True):
-            squares = torch.view_as_real(torch.fft.rfft(some * window)).float().square_()
+            squares = torch.view_as_real(torch.fft.rfft(some * window).to(torch.complex64)).square_()
             torch.add(squares[:, :, 0], squares[:, :, 1], out=to)
         _ = magnitude @ bank
 

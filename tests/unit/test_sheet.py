@@ -154,12 +154,30 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("abnormality", "anomaly"),
         ("abnormalities_2", "anomaly"),
         ("ABNORMALS", "anomaly"),
-        ("AB_normal_1.wav", "normal"),
-        ("bearing_AB_normal", "normal"),
+        ("AB_normal_1.wav", "anomaly"),
+        ("bearing_AB_normal", "anomaly"),
+        ("FAN_AB_NORMAL_01.wav", "anomaly"),
+        ("fan_01_AB_Normal", "anomaly"),
+        ("ab - normal", "anomaly"),
+        ("Ab\N{EN DASH}normal", "anomaly"),
+        ("AB--normal", "anomaly"),
+        ("SoundAb-Normal", "anomaly"),
+        ("SN12AB-normal", "normal"),
+        ("c30ab_normal", "normal"),
+        ("ab/normal", "normal"),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
     assert _label(folder) == label
+
+
+@pytest.mark.parametrize("other", ["fault", "Faulty", "NOT_OK", "abnormal", "bad_1"])
+@pytest.mark.parametrize("name", ["AB_{}/1.wav", "bearing_AB-{}/1.wav", "hall/fan_AB_{}.wav", "MotorAb {}.wav"])
+def test_where_ab_has_faults_it_is_a_unit(tmp_path: Path, name: str, other: str) -> None:
+    names = {word: name.format(word) for word in ("normal", other)}
+    root = touch(tmp_path / "press", *names.values())
+    labels = {clip.path: clip.label for clip in guess_clips(root)}
+    assert labels == {names["normal"]: "normal", names[other]: "anomaly"}
 
 
 def test_undamaged_beside_damaged_is_normal(tmp_path: Path) -> None:

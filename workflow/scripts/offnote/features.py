@@ -26,7 +26,7 @@ from offnote.logs import log, progress
 from offnote.provenance import sha256_of
 from offnote.wording import first_of
 
-# Frames worked on at once, so that an hour-long clip needs no more memory than a short one.
+# Frames worked on at once: of an hour-long clip no more is in double precision than of a short one.
 CPU_FRAMES = 512
 GPU_FRAMES = 2**15
 # Of these, transformed at once on the CPU: what stays in its cache in double precision.
@@ -127,9 +127,9 @@ class LogMel(torch.nn.Module):
         magnitude = samples.new_empty(len(samples), count, len(self.bank))
         at_once = CPU_TRANSFORMED if samples.device.type == "cpu" else count
         for some, to in zip(*(torch.split(every, at_once, dim=-2) for every in (frames, magnitude)), strict=True):
-            spectrum = torch.fft.rfft(some * self.window)
             # Rounded here, as librosa does: from now on no digit of a weak band is lost beside a strong one.
-            squares = torch.view_as_real(spectrum).float().square_()
+            spectrum = torch.fft.rfft(some * self.window).to(torch.complex64)
+            squares = torch.view_as_real(spectrum).square_()
             torch.add(squares[..., 0], squares[..., 1], out=to)
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)

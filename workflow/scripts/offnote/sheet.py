@@ -9,8 +9,9 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -49,18 +50,20 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# "AB" before more than "normal" may be the name of a unit: bearing_AB_normal, AB_normal_1.wav. A folder AB_normal may
-# be one, too, but faults taken for a normal state would be trained on; and with a hyphen or none it is one word.
-ABNORMAL = re.compile(
-    r"(?i:^ab[-_. ]?normal$)|^AB[_. ](?:Normal|NORMAL)"
-    r"|(?:Ab|(?<![A-Za-z])ab)[-_. ]?(?i:normal)|(?<![A-Z])AB-?(?i:normal)"
-)
+ABNORMAL = re.compile(r"(?:Ab|(?<![A-Z])AB|(?<![A-Za-z])ab)(?i:normal)")
+# As two words it may be one, too, or what a unit called AB is in; then a fault of AB would stand beside it.
+AB = r"(?:(?<![A-Za-z0-9])[Aa]|(?<=[a-z])A)[Bb][^A-Za-z0-9/]+"
+AB_NORMAL = re.compile(AB + r"(?i:normal)")
+AB_AND_WORD = re.compile(AB + r"([A-Z]?[a-z]+|[A-Z]+)")
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
     r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
     r"|[01]\d[0-3]\d[T _-]?[0-2]\d(?:[-_.:h]?[0-5]\d){1,2})(?:Z|[+-]\d\d:?\d\d)?"
 )
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
+
+_LabelOf = Callable[[str], str]
+"""What gives the label that a path or a part of it tells: normal, anomaly, or none."""
 
 
 @dataclass(frozen=True)
@@ -123,34 +126,35 @@ def guess_clips(folder: Path) -> list[Clip]:
     * a machine with normal clips only, or of which nothing is known: the first three quarters train.
     """
     paths = find_recordings(folder)
-    level = _label_level(paths)
-    beside = {} if level is None else _beside_labels(paths, level)
-    guesses = [_guess(path, level, beside, folder.absolute().name) for path in paths]
+    label = partial(_label, ab_is_a_unit=_ab_is_a_unit(paths))
+    level = _label_level(paths, label)
+    beside = {} if level is None else _beside_labels(paths, level, label)
+    guesses = [_guess(path, level, beside, folder.absolute().name, label) for path in paths]
     machines: dict[tuple[str, str], list[_Guess]] = {}
     for guess in guesses:
         machines.setdefault((guess.machine_type, guess.machine_id), []).append(guess)
     return [clip for members in machines.values() for clip in _split(members)]
 
 
-def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str) -> _Guess:
+def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str, label: _LabelOf) -> _Guess:
     *folders, file = path.split("/")
-    label, split = _label(path), _first(map(_split_told, path.split("/")))
-    if not label and level is not None and level < len(folders) and not split:
-        label = beside.get(folders[level], "")
+    told, split = label(path), _first(map(_split_told, path.split("/")))
+    if not told and level is not None and level < len(folders) and not split:
+        told = beside.get(folders[level], "")
     others = [folder for place, folder in enumerate(folders) if place != level]
-    telling = [folder for folder in others if not _tells(folder) and not DATE.fullmatch(folder)]
+    telling = [folder for folder in others if not (label(folder) or _split_told(folder) or DATE.fullmatch(folder))]
     found = ID.search(file)
     machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
-    return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, label)
+    return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, told)
 
 
-def _label_level(paths: Iterable[str]) -> int | None:
+def _label_level(paths: Iterable[str], label: _LabelOf) -> int | None:
     """Return the depth of the folders whose names tell labels; None where none do."""
-    depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if _label(folder)]
+    depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if label(folder)]
     return max(set(depths), key=depths.count) if depths else None
 
 
-def _beside_labels(paths: Iterable[str], level: int) -> dict[str, str]:
+def _beside_labels(paths: Iterable[str], level: int, label: _LabelOf) -> dict[str, str]:
     """Return what the folders at a depth are that have a neighbour there whose name tells a label: its opposite."""
     folders = {tuple(path.split("/")[:-1]) for path in paths}
     neighbours: dict[tuple[str, ...], set[str]] = {}
@@ -159,16 +163,23 @@ def _beside_labels(paths: Iterable[str], level: int) -> dict[str, str]:
             neighbours.setdefault(folder[:level], set()).add(folder[level])
     beside: dict[str, str] = {}
     for names in neighbours.values():
-        told = {label for label in map(_label, names) if label}
+        told = set(map(label, names)) - {""}
         for name in names if told else ():
-            label = "anomaly" if "normal" in told else "normal"
-            beside[name] = "anomaly" if beside.get(name) == "anomaly" else label
+            opposite = "anomaly" if "normal" in told else "normal"
+            beside[name] = "anomaly" if beside.get(name) == "anomaly" else opposite
     return beside
 
 
-def _label(path: str) -> str:
+def _ab_is_a_unit(paths: Iterable[str]) -> bool:
+    """Say whether "AB" somewhere stands before another word of a label than "normal"."""
+    words = {word.lower() for path in paths for word in AB_AND_WORD.findall(path)}
+    return any(word in LABEL_WORDS or word in NEGATIONS for word in words - {"normal", "normals"})
+
+
+def _label(path: str, ab_is_a_unit: bool = False) -> str:
     """Return the label that the words tell, an anomaly's before all."""
-    labels = {label for name in path.split("/") for label in _labels(name)}
+    names = path.split("/") if ab_is_a_unit else AB_NORMAL.sub(" abnormal", path).split("/")
+    labels = {label for name in names for label in _labels(name)}
     return max(labels, default="", key=("", "normal", "anomaly").index)
 
 
@@ -179,10 +190,6 @@ def _labels(name: str) -> Iterator[str]:
         if label := LABEL_WORDS.get(word):
             turned = before in NEGATIONS or (label == "anomaly" and after == "free")
             yield OPPOSITE[label] if turned else label
-
-
-def _tells(folder: str) -> bool:
-    return bool(_label(folder) or _split_told(folder))
 
 
 def _split_told(name: str) -> str:
