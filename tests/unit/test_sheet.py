@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from offnote.datasets import load_clips
 from offnote.errors import InputError
-from offnote.sheet import _label, guess_clips, write_sheet
+from offnote.sheet import _abnormal_as_one_word, _label, guess_clips, write_sheet
 
 from tests.recordings import touch
 
@@ -162,22 +162,50 @@ def test_names_that_say_everything(tmp_path: Path) -> None:
         ("Ab\N{EN DASH}normal", "anomaly"),
         ("AB--normal", "anomaly"),
         ("SoundAb-Normal", "anomaly"),
+        ("001Ab-Normal.wav", "anomaly"),
+        ("3Ab_Normal", "anomaly"),
+        ("01ab_normal.wav", "anomaly"),
         ("SN12AB-normal", "normal"),
         ("c30ab_normal", "normal"),
         ("ab/normal", "normal"),
     ],
 )
 def test_a_negation_turns_a_word_round(folder: str, label: str) -> None:
-    assert _label(folder) == label
+    (spelt,) = _abnormal_as_one_word([folder])
+    assert _label(spelt) == label
 
 
-@pytest.mark.parametrize("other", ["fault", "Faulty", "NOT_OK", "abnormal", "bad_1"])
-@pytest.mark.parametrize("name", ["AB_{}/1.wav", "bearing_AB-{}/1.wav", "hall/fan_AB_{}.wav", "MotorAb {}.wav"])
-def test_where_ab_has_faults_it_is_a_unit(tmp_path: Path, name: str, other: str) -> None:
-    names = {word: name.format(word) for word in ("normal", other)}
+@pytest.mark.parametrize("other", ["fault", "Faulty", "NOT_OK", "abnormal", "IR007", "misalignment_1500rpm"])
+@pytest.mark.parametrize("name", ["AB_{}/1.wav", "bearing_AB-{}/1.wav", "hall/fan_AB_{}/1.wav", "MotorAb {}/1.wav"])
+def test_ab_beside_its_faults_is_a_unit(tmp_path: Path, name: str, other: str) -> None:
+    names = {word: name.format(word) for word in ("normal_1500rpm", other)}
     root = touch(tmp_path / "press", *names.values())
     labels = {clip.path: clip.label for clip in guess_clips(root)}
-    assert labels == {names["normal"]: "normal", names[other]: "anomaly"}
+    assert labels == {names["normal_1500rpm"]: "normal", names[other]: "anomaly"}
+
+
+@pytest.mark.parametrize(
+    ("normal", "abnormal", "others"),
+    [
+        ("normal/1.wav", "AB_normal/1.wav", ["AB_fault/1.wav"]),
+        ("fan/normal/1.wav", "fan/Ab-normal/1.wav", ["pump AB No 3/1.wav"]),
+        ("normal/AB_no_1.wav", "ab-normal/AB_no_2.wav", []),
+        ("fan/normal/1.wav", "fan/ab-normal/1.wav", ["saw/AB_ok_1.wav"]),
+        ("FAN_NORMAL_01.wav", "FAN_AB_NORMAL_01.wav", []),
+        ("SoundNormal_1.wav", "Sound_Ab-Normal_1.wav", ["sound_ab_bad.wav"]),
+    ],
+)
+def test_ab_beside_normal_is_abnormal(tmp_path: Path, normal: str, abnormal: str, others: list[str]) -> None:
+    root = touch(tmp_path / "press", normal, abnormal, *others)
+    labels = {clip.path: clip.label for clip in guess_clips(root)}
+    assert (labels[normal], labels[abnormal]) == ("normal", "anomaly")
+
+
+@pytest.mark.parametrize("folder", ["normal", "train", "fan/healthy"])
+def test_ab_in_a_folder_of_normal_clips_is_a_unit(tmp_path: Path, folder: str) -> None:
+    root = touch(tmp_path / "press", f"{folder}/AB_normal_1.wav", f"{folder}/AB_normal_2.wav")
+    assert {(clip.split, clip.label) for clip in guess_clips(root)} >= {("train", "normal")}
+    assert not any(clip.label == "anomaly" for clip in guess_clips(root))
 
 
 def test_undamaged_beside_damaged_is_normal(tmp_path: Path) -> None:

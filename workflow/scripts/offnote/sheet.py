@@ -9,9 +9,8 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import zip_longest
 from pathlib import Path
 
@@ -50,20 +49,17 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-ABNORMAL = re.compile(r"(?:Ab|(?<![A-Z])AB|(?<![A-Za-z])ab)(?i:normal)")
-# As two words it may be one, too, or what a unit called AB is in; then a fault of AB would stand beside it.
-AB = r"(?:(?<![A-Za-z0-9])[Aa]|(?<=[a-z])A)[Bb][^A-Za-z0-9/]+"
+AB = r"(?:(?:(?<![A-Za-z0-9])[0-9]*[Aa]|(?<=[a-z])A)[Bb]|(?<![A-Z])Ab)[^A-Za-z0-9/]+"
 AB_NORMAL = re.compile(AB + r"(?i:normal)")
-AB_AND_WORD = re.compile(AB + r"([A-Z]?[a-z]+|[A-Z]+)")
+AB_AND_WORD = re.compile(AB + r"([A-Za-z0-9]+)")
+ABNORMAL = re.compile(r"(?:Ab|(?<![A-Z])AB|(?<![A-Za-z])ab)(?i:normal)")
+NORMAL = re.compile(f"{AB_NORMAL.pattern}|{ABNORMAL.pattern}|(?P<alone>(?i:normal))")
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
     r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
     r"|[01]\d[0-3]\d[T _-]?[0-2]\d(?:[-_.:h]?[0-5]\d){1,2})(?:Z|[+-]\d\d:?\d\d)?"
 )
 ID = re.compile(r"(?:id|section)_\d+", re.IGNORECASE)
-
-_LabelOf = Callable[[str], str]
-"""What gives the label that a path or a part of it tells: normal, anomaly, or none."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +112,8 @@ def guess_clips(folder: Path) -> list[Clip]:
 
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
-    *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. Words such as *train* and
+    *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. *AB normal* is abnormal,
+    unless its neighbours tell that AB is a unit. Words such as *train* and
     *test* tell the split. The last other folders, but dates such as 2024-01-03 and 20240103_1430, name the
     machine type and ID. What names do not tell:
 
@@ -126,35 +123,41 @@ def guess_clips(folder: Path) -> list[Clip]:
     * a machine with normal clips only, or of which nothing is known: the first three quarters train.
     """
     paths = find_recordings(folder)
-    label = partial(_label, ab_is_a_unit=_ab_is_a_unit(paths))
-    level = _label_level(paths, label)
-    beside = {} if level is None else _beside_labels(paths, level, label)
-    guesses = [_guess(path, level, beside, folder.absolute().name, label) for path in paths]
+    spelt = _abnormal_as_one_word(paths)
+    level = _label_level(spelt)
+    beside = {} if level is None else _beside_labels(spelt, level)
+    guesses = [
+        _guess(path, words, level, beside, folder.absolute().name) for path, words in zip(paths, spelt, strict=True)
+    ]
     machines: dict[tuple[str, str], list[_Guess]] = {}
     for guess in guesses:
         machines.setdefault((guess.machine_type, guess.machine_id), []).append(guess)
     return [clip for members in machines.values() for clip in _split(members)]
 
 
-def _guess(path: str, level: int | None, beside: Mapping[str, str], name: str, label: _LabelOf) -> _Guess:
+def _guess(path: str, spelt: str, level: int | None, beside: Mapping[str, str], name: str) -> _Guess:
     *folders, file = path.split("/")
-    told, split = label(path), _first(map(_split_told, path.split("/")))
-    if not told and level is not None and level < len(folders) and not split:
-        told = beside.get(folders[level], "")
-    others = [folder for place, folder in enumerate(folders) if place != level]
-    telling = [folder for folder in others if not (label(folder) or _split_told(folder) or DATE.fullmatch(folder))]
+    words = spelt.split("/")
+    label, split = _label(spelt), _first(map(_split_told, words))
+    if not label and level is not None and level < len(folders) and not split:
+        label = beside.get(words[level], "")
+    telling = [
+        folder
+        for place, (folder, told) in enumerate(zip(folders, words, strict=False))
+        if place != level and not (_label(told) or _split_told(told) or DATE.fullmatch(folder))
+    ]
     found = ID.search(file)
     machine_id = found.group().lower() if found else telling.pop() if telling else "id_00"
-    return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, told)
+    return _Guess(path, _name(telling[-1] if telling else name), _name(machine_id), split, label)
 
 
-def _label_level(paths: Iterable[str], label: _LabelOf) -> int | None:
+def _label_level(paths: Iterable[str]) -> int | None:
     """Return the depth of the folders whose names tell labels; None where none do."""
-    depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if label(folder)]
+    depths = [depth for path in paths for depth, folder in enumerate(path.split("/")[:-1]) if _label(folder)]
     return max(set(depths), key=depths.count) if depths else None
 
 
-def _beside_labels(paths: Iterable[str], level: int, label: _LabelOf) -> dict[str, str]:
+def _beside_labels(paths: Iterable[str], level: int) -> dict[str, str]:
     """Return what the folders at a depth are that have a neighbour there whose name tells a label: its opposite."""
     folders = {tuple(path.split("/")[:-1]) for path in paths}
     neighbours: dict[tuple[str, ...], set[str]] = {}
@@ -163,23 +166,44 @@ def _beside_labels(paths: Iterable[str], level: int, label: _LabelOf) -> dict[st
             neighbours.setdefault(folder[:level], set()).add(folder[level])
     beside: dict[str, str] = {}
     for names in neighbours.values():
-        told = set(map(label, names)) - {""}
+        told = {label for label in map(_label, names) if label}
         for name in names if told else ():
-            opposite = "anomaly" if "normal" in told else "normal"
-            beside[name] = "anomaly" if beside.get(name) == "anomaly" else opposite
+            label = "anomaly" if "normal" in told else "normal"
+            beside[name] = "anomaly" if beside.get(name) == "anomaly" else label
     return beside
 
 
-def _ab_is_a_unit(paths: Iterable[str]) -> bool:
-    """Say whether "AB" somewhere stands before another word of a label than "normal"."""
-    words = {word.lower() for path in paths for word in AB_AND_WORD.findall(path)}
-    return any(word in LABEL_WORDS or word in NEGATIONS for word in words - {"normal", "normals"})
+def _abnormal_as_one_word(paths: Sequence[str]) -> list[str]:
+    """Return the paths with "abnormal" where they say "ab-normal", "AB_NORMAL" and the like.
+
+    Unless AB is a unit, which its neighbours tell: AB_normal beside AB_misalignment, and not beside a plain normal, or
+    in a folder of normal or training clips. Where nothing tells, it is abnormal: a unit without a normal clip is
+    noticed, and a fault that is trained on is not.
+    """
+    beside_normal = {_before(found) for path in paths for found in NORMAL.finditer(path) if found["alone"]}
+    beside_others = {
+        _before(found)
+        for path in paths
+        for found in AB_AND_WORD.finditer(path)
+        if not found[1].lower().startswith("normal")
+    }
+
+    def spelt(found: re.Match[str]) -> str:
+        above = found.string[: found.start()].split("/")[:-1]
+        told = _before(found) in beside_others or "train" in map(_split_told, above)
+        is_unit = _before(found) not in beside_normal and (told or _label("/".join(above)) == "normal")
+        return found[0] if is_unit else " abnormal"
+
+    return [AB_NORMAL.sub(spelt, path) for path in paths]
 
 
-def _label(path: str, ab_is_a_unit: bool = False) -> str:
+def _before(found: re.Match[str]) -> str:
+    return re.sub("[^a-z0-9/]+$", "", found.string[: found.start()].lower())
+
+
+def _label(path: str) -> str:
     """Return the label that the words tell, an anomaly's before all."""
-    names = path.split("/") if ab_is_a_unit else AB_NORMAL.sub(" abnormal", path).split("/")
-    labels = {label for name in names for label in _labels(name)}
+    labels = {label for name in path.split("/") for label in _labels(name)}
     return max(labels, default="", key=("", "normal", "anomaly").index)
 
 
