@@ -242,7 +242,7 @@ def test_a_value_that_is_not_finite_breaks_its_slice_alone(tmp_path: Path) -> No
     assert len(ranges) == 7
     for first, last in ranges:
         if first <= 11 * RATE < last:
-            with pytest.raises(InputError, match=r"a\.wav: a sample is not finite"):
+            with pytest.raises(InputError, match=r"a\.wav: a sample from \d+ to \d+ is not finite"):
                 audio.read(path, settings(), first, last)
         else:
             assert np.isfinite(audio.read(path, settings(), first, last)).all()

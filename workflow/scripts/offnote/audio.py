@@ -146,7 +146,7 @@ def read(path: Path, audio: config.Audio, first: int = 0, last: int | None = Non
         rate = file.samplerate
     lowest, highest = samples.min(), samples.max()
     if not np.isfinite([lowest, highest]).all():
-        raise BrokenClipError(path, "a sample is not finite; take it out or copy it anew")
+        raise BrokenClipError(path, f"a sample from {first} to {last} is not finite; take it out or copy it anew")
     # A converter without a microphone gives a constant, which need not be zero.
     if lowest == highest:
         raise BrokenClipError(

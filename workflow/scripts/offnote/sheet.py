@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
+from itertools import starmap, zip_longest
 from pathlib import Path
 
 from offnote.clips import Clip, write_clips
@@ -49,11 +49,14 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-AB = r"(?:(?:(?<![A-Za-z0-9])[0-9]*[Aa]|(?<=[a-z])A)[Bb]|(?<![A-Z])Ab)[^A-Za-z0-9/]+"
+# AB as a word of its own, and no end of a serial number such as SN12AB.
+AB = r"(?:(?:(?<![A-Za-z0-9])[0-9]*[Aa]|(?<=[a-z])A)[Bb]|(?<![A-Z])Ab)[^A-Za-z0-9]+"
 AB_NORMAL = re.compile(AB + r"(?i:normal)")
 AB_AND_WORD = re.compile(AB + r"([A-Za-z0-9]+)")
 ABNORMAL = re.compile(r"(?:Ab|(?<![A-Z])AB|(?<![A-Za-z])ab)(?i:normal)")
-NORMAL = re.compile(f"{AB_NORMAL.pattern}|{ABNORMAL.pattern}|(?P<alone>(?i:normal))")
+# Plain is what belongs to neither of these.
+PLAIN_NORMAL = rf"(?i:normal|(?<![a-z])(?:{'|'.join(sorted(NORMAL_WORDS))})(?![a-z]))"
+NORMAL = re.compile(f"{AB_NORMAL.pattern}|{ABNORMAL.pattern}|(?P<plain>{PLAIN_NORMAL})")
 # With separators, or a time: eight digits alone may be a serial number.
 DATE = re.compile(
     r"(?:19|20)\d\d(?:([-_.])[01]?\d\1[0-3]?\d(?:[T _-]\d\d(?:[-_.:h]?\d\d){0,2})?"
@@ -113,9 +116,8 @@ def guess_clips(folder: Path) -> list[Clip]:
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
     *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. *AB normal* is abnormal,
-    unless its neighbours tell that AB is a unit. Words such as *train* and
-    *test* tell the split. The last other folders, but dates such as 2024-01-03 and 20240103_1430, name the
-    machine type and ID. What names do not tell:
+    unless its neighbours tell that AB is a unit. Words such as *train* and *test* tell the split. The last other
+    folders, but dates such as 2024-01-03 and 20240103_1430, name the machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
@@ -176,29 +178,28 @@ def _beside_labels(paths: Iterable[str], level: int) -> dict[str, str]:
 def _abnormal_as_one_word(paths: Sequence[str]) -> list[str]:
     """Return the paths with "abnormal" where they say "ab-normal", "AB_NORMAL" and the like.
 
-    Unless AB is a unit, which its neighbours tell: AB_normal beside AB_misalignment, and not beside a plain normal, or
-    in a folder of normal or training clips. Where nothing tells, it is abnormal: a unit without a normal clip is
-    noticed, and a fault that is trained on is not.
+    Unless AB is a unit, as AB_normal beside AB_leak is: AB with another word, after the same beginning and as deep in
+    folders, and no plain normal there. Where nothing tells, it is abnormal: a unit without a normal clip is noticed,
+    and a fault that is trained on is not.
     """
-    beside_normal = {_before(found) for path in paths for found in NORMAL.finditer(path) if found["alone"]}
-    beside_others = {
-        _before(found)
-        for path in paths
-        for found in AB_AND_WORD.finditer(path)
-        if not found[1].lower().startswith("normal")
-    }
+    # Places: how deep in folders, and after which beginning of a name.
+    normal, others = set[tuple[int, str]](), set[tuple[int, str]]()
+    for depth, name in {place for path in paths for place in enumerate(path.split("/"))}:
+        normal |= {(depth, _before(found)) for found in NORMAL.finditer(name) if found["plain"]}
+        others |= {(depth, _before(found)) for found in AB_AND_WORD.finditer(name) if found[1][:6].lower() != "normal"}
+    units = others - normal
 
-    def spelt(found: re.Match[str]) -> str:
-        above = found.string[: found.start()].split("/")[:-1]
-        told = _before(found) in beside_others or "train" in map(_split_told, above)
-        is_unit = _before(found) not in beside_normal and (told or _label("/".join(above)) == "normal")
-        return found[0] if is_unit else " abnormal"
+    def spelt(depth: int, name: str) -> str:
+        def word(found: re.Match[str]) -> str:
+            return found[0] if (depth, _before(found)) in units else " abnormal"
 
-    return [AB_NORMAL.sub(spelt, path) for path in paths]
+        return AB_NORMAL.sub(word, name)
+
+    return ["/".join(starmap(spelt, enumerate(path.split("/")))) for path in paths]
 
 
 def _before(found: re.Match[str]) -> str:
-    return re.sub("[^a-z0-9/]+$", "", found.string[: found.start()].lower())
+    return re.sub(r"[\W\d_]+$", "", found.string[: found.start()].lower())
 
 
 def _label(path: str) -> str:
