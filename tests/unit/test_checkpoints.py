@@ -13,7 +13,7 @@ from offnote.checkpoints import Checkpoint
 from offnote.config import Training
 from offnote.cuda_graphs import Step
 
-from tests.small import Killed, fit_small, noise, small_cache, small_model, small_training
+from tests.small import Killed, fit_small, noise, small_cache, small_model, small_network, small_training
 
 MELS = 4
 EPOCHS = 6
@@ -171,8 +171,7 @@ def test_it_is_written_only_now_and_then(tmp_path: Path, monkeypatch: pytest.Mon
     seconds = iter([0.0, 59.0, 61.0, 120.0, 122.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(seconds))
     checkpoint = Checkpoint(tmp_path / "state.safetensors", 60.0)
-    network = torch.nn.Linear(2, 2)
-    state = training.start(network, TRAINING, torch.Generator())
+    state = training.start(small_network(2), TRAINING, torch.Generator())
     written = []
     for _ in range(4):
         checkpoint.keep(state)

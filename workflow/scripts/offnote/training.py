@@ -16,6 +16,7 @@ from offnote.config import Training
 from offnote.cuda_graphs import Step, at_one_launch
 from offnote.device import products_in
 from offnote.errors import InputError
+from offnote.gradients import gradient_of
 from offnote.logs import progress
 from offnote.models import Autoencoder, Centred, reconstruction_errors
 from offnote.schedules import FAST_SHARE, epochs_of, learning_rate
@@ -281,9 +282,8 @@ class Adam:
         return torch.tensor([root, -self.learning_rate / (1 - self.MEAN_DECAY**self.steps)], dtype=self.mean.dtype)
 
     @torch.no_grad()
-    def step(self, factors: Tensor) -> None:
-        """Move the parameters by their gradients, and forget these; `factors` are those of :meth:`next_factors`."""
-        gradient = torch.cat([parameter.grad.flatten() for parameter in self._parameters if parameter.grad is not None])
+    def step(self, gradient: Tensor, factors: Tensor) -> None:
+        """Move the parameters against `gradient`, (parameters,); `factors` are those of :meth:`next_factors`."""
         root, rate = factors.to(gradient.device, non_blocking=True).unbind()
         self.mean.lerp_(gradient, 1 - self.MEAN_DECAY)
         self.square.mul_(self.SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - self.SQUARE_DECAY)
@@ -291,14 +291,13 @@ class Adam:
         change = (self.mean / spread).mul_(rate)
         for parameter, piece in zip(self._parameters, change.split_with_sizes(self._sizes), strict=True):
             parameter.add_(piece.view_as(parameter))
-            parameter.grad = None
 
 
 @dataclass
 class State:
     """Everything that the next epoch depends on: with these four, a fit goes on as if it had never stopped."""
 
-    network: nn.Module
+    network: Autoencoder | Centred
     optimiser: Adam
     generator: torch.Generator
     history: History = field(default_factory=History)
@@ -326,7 +325,7 @@ def trainable(network: Autoencoder, windows: WindowSource, settings: Training) -
     return Centred(network, mean.float(), spread.float())
 
 
-def start(network: nn.Module, settings: Training, generator: torch.Generator) -> State:
+def start(network: Autoencoder | Centred, settings: Training, generator: torch.Generator) -> State:
     """Return the state before the first epoch; `generator` is going to shuffle the windows."""
     return State(network, Adam(network, settings.learning_rate, settings.adam_epsilon), generator)
 
@@ -366,10 +365,9 @@ def fit(
 
     def step(frames: Tensor, starts: Tensor, factors: Tensor) -> None:
         batch = gather(frames, starts, windows.size).to(windows.dtype)
-        loss = nn.functional.mse_loss(state.network(batch), batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        state.optimiser.step(factors)
-        total.add_(loss.detach() * len(batch))
+        gradient, loss = gradient_of(state.network, batch)
+        state.optimiser.step(gradient, factors)
+        total.add_(loss)
 
     changed = [*state.network.state_dict().values(), state.optimiser.mean, state.optimiser.square, total]
     take = step if windows.resident is None else at_one_launch(step, changed, windows.device)

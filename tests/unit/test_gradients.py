@@ -1,0 +1,77 @@
+"""Gradients written out, against autograd's."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import pytest
+import torch
+from offnote.device import products_in
+from offnote.gradients import gradient_of
+from offnote.models import Autoencoder, Centred
+from torch import Tensor, nn
+
+from tests.small import CPU, generator, small_network
+
+INPUTS = 12
+
+
+def made(batch_norm: bool, centred: bool, dtype: torch.dtype) -> tuple[Autoencoder | Centred, Tensor]:
+    """Return a network in training, and a batch for it, far from zero as features are."""
+    windows = (torch.randn(37, INPUTS, generator=generator(1)) * 10 - 40).to(dtype)
+    network = small_network(INPUTS, batch_norm=batch_norm)
+    # Where all biases are zero, what follows a layer of zeros lies on the edge of its ReLU.
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator(3))
+    whole = Centred(network, windows.mean(dim=0), windows.std()) if centred else network
+    return whole.to(dtype).train(), windows
+
+
+def by_autograd(network: nn.Module, windows: Tensor) -> tuple[Tensor, float]:
+    """Return the gradient, (parameters,), and the sum of the windows' mean squared errors; the network is changed."""
+    loss = nn.functional.mse_loss(network(windows), windows)
+    torch.autograd.backward(loss)
+    gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
+    return torch.cat(gradients), loss.item() * len(windows)
+
+
+@pytest.mark.parametrize("centred", [False, True], ids=["plain", "centred"])
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["no_batch_norm", "batch_norm"])
+def test_it_is_autograds_to_the_bit_and_so_are_the_running_statistics(batch_norm: bool, centred: bool) -> None:
+    network, windows = made(batch_norm, centred, torch.float32)
+    reference = deepcopy(network)
+    # The second time, nothing of the first is left.
+    for batch in (windows[:20], windows):
+        reference.zero_grad()
+        expected, loss = by_autograd(reference, batch)
+        gradient, found = gradient_of(network, batch)
+        assert torch.equal(gradient, expected)
+        assert float(found) == pytest.approx(loss, rel=1e-6)
+    for name, kept in reference.state_dict().items():
+        assert torch.equal(network.state_dict()[name], kept), name
+
+
+@pytest.mark.parametrize("centred", [False, True], ids=["plain", "centred"])
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["no_batch_norm", "batch_norm"])
+def test_it_is_the_slope_of_the_loss(batch_norm: bool, centred: bool) -> None:
+    network, windows = made(batch_norm, centred, torch.float64)
+    gradient, _ = gradient_of(network, windows)
+    direction = torch.randn(len(gradient), generator=generator(2), dtype=torch.float64)
+    losses = []
+    for step in (-1e-6, 1e-6):
+        moved = deepcopy(network)
+        vector = nn.utils.parameters_to_vector(moved.parameters()) + step * direction
+        nn.utils.vector_to_parameters(vector, moved.parameters())
+        losses.append(float(gradient_of(moved, windows)[1]) / len(windows))
+    assert (losses[1] - losses[0]) / 2e-6 == pytest.approx(float(gradient @ direction), rel=1e-5)
+
+
+@pytest.mark.parametrize("centred", [False, True], ids=["plain", "centred"])
+def test_with_products_in_bfloat16_it_is_autograds_but_for_the_rounding_of_sums(centred: bool) -> None:
+    network, windows = made(True, centred, torch.float32)
+    with products_in("bfloat16", CPU):
+        expected, loss = by_autograd(deepcopy(network), windows)
+        gradient, found = gradient_of(network, windows)
+    assert float(found) == pytest.approx(loss, rel=1e-5)
+    assert gradient.dtype == torch.float32
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=0.02 * float(expected.abs().max()))
