@@ -314,7 +314,7 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     "filter bank": ("extract", leave_buffer("bank")),
     "frames out": ("extract", forget_cpu),
     "network fitted": ("fit", leave_network),
-    "target of the loss": ("fit", leave_argument(training, "gradient_of", 1)),
+    "batch": ("fit", leave_argument(training, "gradient_of", 1)),
     "gradient": ("fit", leave_argument(training.Adam, "step", 1)),
     "index of the windows": ("fit", leave_argument(training, "gather", 1)),
     "features": ("fit", leave_argument(training, "gather", 0)),

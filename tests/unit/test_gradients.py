@@ -66,9 +66,16 @@ def test_it_is_the_slope_of_the_loss(batch_norm: bool, centred: bool) -> None:
     assert (losses[1] - losses[0]) / 2e-6 == pytest.approx(float(gradient @ direction), rel=1e-5)
 
 
+def test_one_window_has_no_variance() -> None:
+    network, windows = made(True, False, torch.float32)
+    with pytest.raises(ValueError, match="batch normalisation needs two windows"):
+        gradient_of(network, windows[:1])
+
+
 @pytest.mark.parametrize("centred", [False, True], ids=["plain", "centred"])
-def test_with_products_in_bfloat16_it_is_autograds_but_for_the_rounding_of_sums(centred: bool) -> None:
-    network, windows = made(True, centred, torch.float32)
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["no_batch_norm", "batch_norm"])
+def test_with_products_in_bfloat16_it_is_autograds_but_for_rounding(batch_norm: bool, centred: bool) -> None:
+    network, windows = made(batch_norm, centred, torch.float32)
     with products_in("bfloat16", CPU):
         expected, loss = by_autograd(deepcopy(network), windows)
         gradient, found = gradient_of(network, windows)

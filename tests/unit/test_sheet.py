@@ -199,6 +199,8 @@ def test_ab_beside_its_faults_is_a_unit(tmp_path: Path, name: str, other: str) -
         ("nominal_load/001_normal.wav", "nominal_load/002_ab-normal.wav", []),
         ("ok/1.wav", "ab-normal/2.wav", ["ab_noise/3.wav"]),
         ("pump_ok_1.wav", "pump_ab-normal_1.wav", ["pump_ab_3.wav"]),
+        ("normal/a/1.wav", "test/ab-normal_2.wav", ["test/ab_1.wav"]),
+        ("normal/a/1.wav", "fan/ab-normal.wav", ["fan/ab.wav"]),
         ("A_normal/1.wav", "ab_normal/1.wav", []),
     ],
 )

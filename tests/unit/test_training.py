@@ -220,6 +220,17 @@ def test_the_same_seed_gives_the_same_bits(tmp_path: Path, block_bytes: int | No
     assert first.history == second.history
 
 
+@pytest.mark.parametrize("lengths", [[43, SIZE, 20], [SIZE, 43, 20]])
+def test_a_clip_of_one_window_that_is_a_block_by_itself_is_normalised_with_its_neighbour(
+    tmp_path: Path, lengths: list[int]
+) -> None:
+    state = run(made_cache(tmp_path / "a.h5", lengths), block_bytes=1)
+    assert all(tensor.isfinite().all() for tensor in state.network.state_dict().values())
+    windows = sum(lengths[:2]) - 2 * (SIZE - 1)
+    source = WindowSource([made_cache(tmp_path / "b.h5", lengths)], [(0, 0), (0, 1)], SIZE, CPU, 1)
+    assert sum(map(len, source.batches(16))) == windows
+
+
 def test_a_fit_goes_on_where_a_state_ends(tmp_path: Path) -> None:
     opened = made_cache(tmp_path / "a.h5", [40, 30, 20])
     resumed = run(opened, epochs=1)

@@ -1,7 +1,7 @@
 """The gradient of an autoencoder's loss, written out layer by layer.
 
-It is autograd's, to the bit. What is saved is its bookkeeping, and passes over the batch: on networks as small as the
-published ones, these take as long as the matrix products.
+In float32 it is autograd's, to the bit on the CPU. What is saved is its bookkeeping, and passes over the batch: on
+networks as small as the published ones, these take as long as the matrix products.
 """
 
 from __future__ import annotations
@@ -34,6 +34,11 @@ def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor
         In the order of ``network.parameters()``.
     loss : Tensor, ()
         The sum of the windows' mean squared errors.
+
+    Raises
+    ------
+    ValueError
+        Batch normalisation is to normalise a single window.
 
     Examples
     --------
@@ -73,6 +78,7 @@ def _through(layer: nn.Module, given: Tensor, first: bool) -> tuple[Tensor, _Bac
         return _linear(layer, given, first)
     if isinstance(layer, nn.BatchNorm1d):
         return _batch_norm(layer, given)
+    assert isinstance(layer, nn.ReLU)
     return _relu(given)
 
 
@@ -86,6 +92,8 @@ def _linear(layer: nn.Linear, given: Tensor, first: bool) -> tuple[Tensor, _Back
 
 
 def _batch_norm(layer: nn.BatchNorm1d, given: Tensor) -> tuple[Tensor, _Back]:
+    if len(given) == 1:
+        raise ValueError("batch normalisation needs two windows at least, one has no variance")
     assert layer.num_batches_tracked is not None
     assert layer.momentum is not None
     layer.num_batches_tracked.add_(1)

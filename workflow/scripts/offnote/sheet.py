@@ -49,12 +49,12 @@ RECORDING_WORDS = frozenset(
     | {"flac", "ogg", "wav", "wave", "waves", "wavs"}
 )
 CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-# AB as a word of its own, and no end of a serial number such as SN12AB.
+# AB as a word of its own, and no end of a serial number such as SN12AB or c30ab.
 AB = r"(?:(?:(?<![A-Za-z0-9])[0-9]*[Aa]|(?<=[a-z])A)[Bb]|(?<![A-Z])Ab)[^A-Za-z0-9]+"
 AB_NORMAL = re.compile(AB + r"(?i:normal)")
-AB_AND_WORD = re.compile(AB + r"([A-Za-z0-9]+)")
+AB_AND_WORD = re.compile(AB + r"(?!(?i:normal))[0-9]*[A-Za-z]")
 ABNORMAL = re.compile(r"(?:Ab|(?<![A-Z])AB|(?<![A-Za-z])ab)(?i:normal)")
-# Plain is what belongs to neither of these.
+# Plain where neither AB_NORMAL nor ABNORMAL, which come first, takes it.
 PLAIN_NORMAL = rf"(?i:normal|(?<![a-z])(?:{'|'.join(sorted(NORMAL_WORDS))})(?![a-z]))"
 NORMAL = re.compile(f"{AB_NORMAL.pattern}|{ABNORMAL.pattern}|(?P<plain>{PLAIN_NORMAL})")
 # With separators, or a time: eight digits alone may be a serial number.
@@ -116,8 +116,8 @@ def guess_clips(folder: Path) -> list[Clip]:
     Words such as *normal* and *healthy*, or *abnormal* and *fault*, tell the label. Where a folder is named so and its
     neighbours are not, the neighbours are the opposite, and so are folders of their names elsewhere: *bearing* beside
     *healthy* is a fault, *baseline* beside *faulty* is normal, and beside both it is a fault. *AB normal* is abnormal,
-    unless its neighbours tell that AB is a unit. Words such as *train* and *test* tell the split. The last other
-    folders, but dates such as 2024-01-03 and 20240103_1430, name the machine type and ID. What names do not tell:
+    unless AB stands with other words, too, and so is a unit. Words such as *train* and *test* tell the split. The last
+    other folders, but dates such as 2024-01-03 and 20240103_1430, name the machine type and ID. What names do not tell:
 
     * a machine with anomalies: as many normal clips are for testing as there are anomalies, half of them at most,
       spread evenly over the order of their names, which often is that of time, speed or load;
@@ -184,9 +184,9 @@ def _abnormal_as_one_word(paths: Sequence[str]) -> list[str]:
     """
     # Places: how deep in folders, and after which beginning of a name.
     normal, others = set[tuple[int, str]](), set[tuple[int, str]]()
-    for depth, name in {place for path in paths for place in enumerate(path.split("/"))}:
+    for depth, name in {place for path in paths for place in enumerate(Path(path).with_suffix("").parts)}:
         normal |= {(depth, _before(found)) for found in NORMAL.finditer(name) if found["plain"]}
-        others |= {(depth, _before(found)) for found in AB_AND_WORD.finditer(name) if found[1][:6].lower() != "normal"}
+        others |= {(depth, _before(found)) for found in AB_AND_WORD.finditer(name)}
     units = others - normal
 
     def spelt(depth: int, name: str) -> str:

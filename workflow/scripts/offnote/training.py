@@ -153,14 +153,14 @@ class WindowSource:
         self.dtype = torch.float32
         self._block_bytes = block_bytes
         self._clips = sorted(clips)
-        self.windows = sum(max(0, _frames(caches, clip) - size + 1) for clip in self._clips)
+        self.windows = self._windows_in(self._clips)
         self.resident = None if block_bytes is not None else self._load(self._clips)
 
     def batches(self, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Tensor]:
         """Hand out every window exactly once, as (batch, size * mels).
 
-        The last batch of a block may be smaller; a single window that is left over joins the batch before it, since
-        batch normalisation cannot normalise one.
+        The last batch of a block may be smaller; a single window that is left over joins others, since batch
+        normalisation cannot normalise one.
 
         Parameters
         ----------
@@ -191,14 +191,26 @@ class WindowSource:
             yield self._load(sorted(block))
 
     def _cut(self, clips: Sequence[ClipReference]) -> list[list[ClipReference]]:
-        """Cut into blocks of about equal size: the fewest that stay within the limit, up to the rounding to clips."""
+        """Cut into blocks of about equal size: the fewest that stay within the limit, up to the rounding to clips.
+
+        One with a single window joins its neighbour, since batch normalisation cannot normalise one.
+        """
         sizes = [_bytes(self._caches, clip) for clip in clips]
         count = max(1, math.ceil(sum(sizes) / max(1, self._block_bytes or 0)))
         blocks: list[list[ClipReference]] = [[] for _ in range(count)]
         middles = np.cumsum(sizes) - np.array(sizes) / 2
         for clip, middle in zip(clips, middles, strict=True):
             blocks[int(middle * count / sum(sizes))].append(clip)
-        return [block for block in blocks if block]
+        joined: list[list[ClipReference]] = []
+        for block in filter(None, blocks):
+            if joined and 1 in (self._windows_in(joined[-1]), self._windows_in(block)):
+                joined[-1] += block
+            else:
+                joined.append(block)
+        return joined
+
+    def _windows_in(self, clips: Sequence[ClipReference]) -> int:
+        return sum(max(0, _frames(self._caches, clip) - self.size + 1) for clip in clips)
 
     def _load(self, clips: Sequence[ClipReference]) -> tuple[Tensor, Tensor]:
         """Read the frames of `clips` onto the device; return them with the first frames of their windows."""
