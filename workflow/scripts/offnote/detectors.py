@@ -329,7 +329,6 @@ class _Fit:
         network = self.state.network
         if isinstance(network, Centred):
             network = network.plain()
-        assert isinstance(network, Autoencoder)
         card = _with_outcome(card, network, self.state.history)
         if self.domains is None:
             return network, card, self.state.history, None

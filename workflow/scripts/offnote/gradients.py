@@ -53,7 +53,7 @@ def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor
     centred = network if isinstance(network, Centred) else None
     hidden = windows if centred is None else (windows - centred.mean) / centred.spread
     backs: list[_Back] = []
-    for layer in network.layers if isinstance(network, Autoencoder) else network.network.layers:
+    for layer in network.layers:
         hidden, back = _through(layer, hidden, first=not backs)
         backs.append(back)
     # Where products are in bfloat16, errors are not.

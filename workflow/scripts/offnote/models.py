@@ -77,6 +77,11 @@ class Centred(nn.Module):
         self.register_buffer("mean", mean)
         self.register_buffer("spread", spread)
 
+    @property
+    def layers(self) -> nn.Sequential:
+        """Those of the network."""
+        return self.network.layers
+
     def forward(self, windows: Tensor) -> Tensor:
         """Reconstruct `windows`, (windows, inputs)."""
         reconstructed: Tensor = self.network((windows - self.mean) / self.spread)

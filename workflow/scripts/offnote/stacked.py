@@ -15,7 +15,7 @@ from offnote.config import Training
 from offnote.cuda_graphs import at_one_launch
 from offnote.device import products_in
 from offnote.logs import log, progress
-from offnote.models import Autoencoder, Centred
+from offnote.models import Centred
 from offnote.schedules import epochs_of, learning_rate
 from offnote.training import MEBIBYTE, Adam, State, WindowSource, finish_epoch, fit
 from offnote.windows import gather
@@ -34,7 +34,9 @@ class Stack:
 
     def __init__(self, states: Sequence[State], epsilon: float) -> None:
         self._states = states
-        self._networks = [_autoencoder(state.network) for state in states]
+        self._networks = [
+            state.network.network if isinstance(state.network, Centred) else state.network for state in states
+        ]
         tensors = zip(*(network.state_dict().values() for network in self._networks), strict=True)
         trained = {name for name, _ in self._networks[0].named_parameters()}
         self._tensors = {
@@ -278,12 +280,6 @@ def _batches(
         rates = torch.tensor([learning_rate(settings, share) for share in done.tolist()], dtype=torch.float64)
         seen += counts
         yield nn.utils.rnn.pad_sequence(batches, batch_first=True), counts, rates
-
-
-def _autoencoder(network: nn.Module) -> Autoencoder:
-    found = network.network if isinstance(network, Centred) else network
-    assert isinstance(found, Autoencoder)
-    return found
 
 
 def _centring(state: State) -> tuple[Tensor, Tensor]:
