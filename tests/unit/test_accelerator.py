@@ -283,21 +283,25 @@ def leave_moment(name: str) -> Plant:
 
         def made(optimiser: training.Adam, *settings: Any) -> None:
             make(optimiser, *settings)
-            setattr(optimiser, name, getattr(optimiser, name).cpu())
+            setattr(optimiser, name, left(getattr(optimiser, name)))
 
         monkeypatch.setattr(training.Adam, "__init__", made)
 
     return plant
 
 
+def left(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
+    return value.cpu() if isinstance(value, Tensor) else [tensor.cpu() for tensor in value]
+
+
 def leave_argument(module: Any, function: str, place: int) -> Plant:
-    """Hand a function one of its tensors on the CPU."""
+    """Hand a function one of its tensors, or of its lists of them, on the CPU."""
 
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
         called = getattr(module, function)
 
         def calling(*arguments: Any) -> Any:
-            return called(*(value.cpu() if index == place else value for index, value in enumerate(arguments)))
+            return called(*(left(value) if index == place else value for index, value in enumerate(arguments)))
 
         monkeypatch.setattr(module, function, calling)
 
@@ -318,8 +322,8 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     "gradient": ("fit", leave_argument(training.Adam, "step", 1)),
     "index of the windows": ("fit", leave_argument(training, "gather", 1)),
     "features": ("fit", leave_argument(training, "gather", 0)),
-    "first moment": ("fit", leave_moment("mean")),
-    "second moment": ("fit", leave_moment("square")),
+    "first moment": ("fit", leave_moment("_means")),
+    "second moment": ("fit", leave_moment("_squares")),
     "windows validated": ("fit", leave_argument(training, "reconstruction_errors", 1)),
     "network scoring": ("score", leave_network),
     "windows scored": ("score", leave_argument(detectors, "reconstruction_errors", 1)),

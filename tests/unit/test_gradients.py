@@ -27,6 +27,13 @@ def made(batch_norm: bool, centred: bool, dtype: torch.dtype) -> tuple[Autoencod
     return whole.to(dtype).train(), windows
 
 
+def written_out(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor, float]:
+    """Return what :func:`by_autograd` does."""
+    gradient, loss = gradient_of(network, windows)
+    assert [piece.shape for piece in gradient] == [parameter.shape for parameter in network.parameters()]
+    return torch.cat([piece.flatten() for piece in gradient]), float(loss)
+
+
 def by_autograd(network: nn.Module, windows: Tensor) -> tuple[Tensor, float]:
     """Return the gradient, (parameters,), and the sum of the windows' mean squared errors; the network is changed."""
     loss = nn.functional.mse_loss(network(windows), windows)
@@ -44,9 +51,9 @@ def test_it_is_autograds_to_the_bit_and_so_are_the_running_statistics(batch_norm
     for batch in (windows[:20], windows):
         reference.zero_grad()
         expected, loss = by_autograd(reference, batch)
-        gradient, found = gradient_of(network, batch)
+        gradient, found = written_out(network, batch)
         assert torch.equal(gradient, expected)
-        assert float(found) == pytest.approx(loss, rel=1e-6)
+        assert found == pytest.approx(loss, rel=1e-6)
     for name, kept in reference.state_dict().items():
         assert torch.equal(network.state_dict()[name], kept), name
 
@@ -55,14 +62,14 @@ def test_it_is_autograds_to_the_bit_and_so_are_the_running_statistics(batch_norm
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["no_batch_norm", "batch_norm"])
 def test_it_is_the_slope_of_the_loss(batch_norm: bool, centred: bool) -> None:
     network, windows = made(batch_norm, centred, torch.float64)
-    gradient, _ = gradient_of(network, windows)
+    gradient, _ = written_out(network, windows)
     direction = torch.randn(len(gradient), generator=generator(2), dtype=torch.float64)
     losses = []
     for step in (-1e-6, 1e-6):
         moved = deepcopy(network)
         vector = nn.utils.parameters_to_vector(moved.parameters()) + step * direction
         nn.utils.vector_to_parameters(vector, moved.parameters())
-        losses.append(float(gradient_of(moved, windows)[1]) / len(windows))
+        losses.append(written_out(moved, windows)[1] / len(windows))
     assert (losses[1] - losses[0]) / 2e-6 == pytest.approx(float(gradient @ direction), rel=1e-5)
 
 
@@ -78,7 +85,7 @@ def test_with_products_in_bfloat16_it_is_autograds_but_for_rounding(batch_norm: 
     network, windows = made(batch_norm, centred, torch.float32)
     with products_in("bfloat16", CPU):
         expected, loss = by_autograd(deepcopy(network), windows)
-        gradient, found = gradient_of(network, windows)
-    assert float(found) == pytest.approx(loss, rel=1e-5)
+        gradient, found = written_out(network, windows)
+    assert found == pytest.approx(loss, rel=1e-5)
     assert gradient.dtype == torch.float32
     torch.testing.assert_close(gradient, expected, rtol=0, atol=0.02 * float(expected.abs().max()))

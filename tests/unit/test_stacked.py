@@ -42,12 +42,14 @@ def source(opened: FeatureCache, block_bytes: int | None = None) -> WindowSource
     return made
 
 
-def states_of(sources: Sequence[WindowSource], recipe: Training, *, batch_norm: bool) -> list[State]:
+def states_of(
+    sources: Sequence[WindowSource], recipe: Training, *, batch_norm: bool, dtype: torch.dtype = torch.float64
+) -> list[State]:
     states = []
     for seed, windows in enumerate(sources):
         generator = torch.Generator().manual_seed(seed)
         network = Autoencoder(MELS * SIZE, small_model(batch_norm=batch_norm), generator)
-        states.append(start(trainable(network, windows, recipe).double(), recipe, generator))
+        states.append(start(trainable(network, windows, recipe).to(dtype), recipe, generator))
     return states
 
 
@@ -185,13 +187,7 @@ def test_products_in_bfloat16_leave_weights_in_single_precision_near_those_of_fl
             sources = [source(opened) for opened in caches]
             for each in sources:
                 each.dtype = torch.float32
-            states = states_of(sources, recipe, batch_norm=batch_norm)
-            for state in states:
-                state.network.float()
-                state.optimiser.mean, state.optimiser.square = (
-                    state.optimiser.mean.float(),
-                    state.optimiser.square.float(),
-                )
+            states = states_of(sources, recipe, batch_norm=batch_norm, dtype=torch.float32)
             names, keep = list("abc"), [lambda _: None] * 3
             if together:
                 fit_stacked(states, sources, [None] * 3, recipe, names, keep)

@@ -162,7 +162,8 @@ def test_adam_against_numpy() -> None:
         mean = 0.9 * mean + 0.1 * gradient
         square = 0.999 * square + 0.001 * gradient**2
         values = values - 0.1 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-7)
-        optimiser.step(torch.from_numpy(gradient), optimiser.next_factors())
+        pieces = [torch.from_numpy(gradient[:6].reshape(2, 3)), torch.from_numpy(gradient[6:])]
+        optimiser.step(pieces, optimiser.next_factors())
         found = torch.cat([layer.weight.detach().flatten(), layer.bias.detach()]).numpy()
         np.testing.assert_allclose(found, values, rtol=1e-12)
 

@@ -18,7 +18,7 @@ _Back = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 
 
 @torch.no_grad()
-def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor, Tensor]:
+def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[list[Tensor], Tensor]:
     """Return the gradient of the mean squared error over all values of a batch.
 
     Parameters
@@ -30,8 +30,8 @@ def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor
 
     Returns
     -------
-    gradient : Tensor, (parameters,)
-        In the order of ``network.parameters()``.
+    gradient : list of Tensor
+        Of each of ``network.parameters()``, in its shape.
     loss : Tensor, ()
         The sum of the windows' mean squared errors.
 
@@ -47,8 +47,8 @@ def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor
     ...                  batch_norm_epsilon=1e-3, initialisation="keras")
     >>> network = Autoencoder(20, settings, torch.Generator().manual_seed(0))
     >>> gradient, loss = gradient_of(network, torch.rand(16, 20))
-    >>> gradient.shape, loss.shape
-    (torch.Size([390]), torch.Size([]))
+    >>> [tuple(piece.shape) for piece in gradient]
+    [(8, 20), (8,), (2, 8), (2,), (8, 2), (8,), (20, 8), (20,)]
     """
     centred = network if isinstance(network, Centred) else None
     hidden = windows if centred is None else (windows - centred.mean) / centred.spread
@@ -70,7 +70,8 @@ def gradient_of(network: Autoencoder | Centred, windows: Tensor) -> tuple[Tensor
     for back in reversed(backs):
         gradient, own = back(gradient)
         pieces = own + pieces
-    return torch.cat([piece.flatten() for piece in pieces]), loss
+    # Products in bfloat16 give it in bfloat16.
+    return [piece.to(windows.dtype) for piece in pieces], loss
 
 
 def _through(layer: nn.Module, given: Tensor, first: bool) -> tuple[Tensor, _Back]:

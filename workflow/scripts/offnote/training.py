@@ -250,10 +250,9 @@ class History:
 
 
 class Adam:
-    """Adam without weight decay (Kingma and Ba 2015, algorithm 1), over all parameters as one vector.
+    """Adam without weight decay (Kingma and Ba 2015, algorithm 1), by the kernel that torch has for it.
 
-    Written out because making an optimiser of ``torch.optim`` imports torch's compiler, two seconds a job; the moments
-    are one long vector because that takes a few operations a step where many small tensors take many.
+    Making an optimiser of ``torch.optim`` would import torch's compiler, two seconds a job.
 
     Parameters
     ----------
@@ -276,33 +275,51 @@ class Adam:
     SQUARE_DECAY = 0.999
 
     def __init__(self, network: nn.Module, learning_rate: float, epsilon: float) -> None:
-        self._parameters = list(network.parameters())
+        self._parameters: list[Tensor] = list(network.parameters())
         self.learning_rate = learning_rate
         self._epsilon = epsilon
-        self._sizes = [parameter.numel() for parameter in self._parameters]
         self.steps = 0
-        self.mean = torch.zeros(sum(self._sizes), dtype=self._parameters[0].dtype, device=self._parameters[0].device)
+        self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
         self.square = torch.zeros_like(self.mean)
+        # The same in the parameters' shapes, as the kernel wants them.
+        sizes = [parameter.numel() for parameter in self._parameters]
+        self._means, self._squares = (
+            [
+                part.view_as(parameter)
+                for part, parameter in zip(vector.split_with_sizes(sizes), self._parameters, strict=True)
+            ]
+            for vector in (self.mean, self.square)
+        )
 
     def next_factors(self) -> Tensor:
-        """Count a step, and return the numbers in it that differ from step to step, (2,), on the CPU.
+        """Count a step, and return the numbers in it that differ from step to step: its count and its size, (2,).
 
-        They are a tensor, not part of the code of the step, so that a GPU can replay a step that was captured.
+        They are a tensor, not part of the code of the step, so that a GPU can replay a step that was captured; they are
+        on the CPU, in the precision that the kernel reads them in.
         """
         self.steps += 1
-        root = math.sqrt(1 - self.SQUARE_DECAY**self.steps)
-        return torch.tensor([root, -self.learning_rate / (1 - self.MEAN_DECAY**self.steps)], dtype=self.mean.dtype)
+        dtype = torch.float32 if self.mean.is_cuda else torch.float64
+        return torch.tensor([self.steps, self.learning_rate], dtype=dtype)
 
     @torch.no_grad()
-    def step(self, gradient: Tensor, factors: Tensor) -> None:
-        """Move the parameters against `gradient`, (parameters,); `factors` are those of :meth:`next_factors`."""
-        root, rate = factors.to(gradient.device, non_blocking=True).unbind()
-        self.mean.lerp_(gradient, 1 - self.MEAN_DECAY)
-        self.square.mul_(self.SQUARE_DECAY).addcmul_(gradient, gradient, value=1 - self.SQUARE_DECAY)
-        spread = self.square.sqrt().div_(root).add_(self._epsilon)
-        change = (self.mean / spread).mul_(rate)
-        for parameter, piece in zip(self._parameters, change.split_with_sizes(self._sizes), strict=True):
-            parameter.add_(piece.view_as(parameter))
+    def step(self, gradient: list[Tensor], factors: Tensor) -> None:
+        """Move the parameters against `gradient`, in their shapes; `factors` are those of :meth:`next_factors`."""
+        steps, rate = factors.to(self.mean.device, non_blocking=True).unbind()
+        torch._fused_adam_(
+            self._parameters,
+            gradient,
+            self._means,
+            self._squares,
+            [],
+            [steps.float()] * len(self._parameters),
+            lr=rate,
+            beta1=self.MEAN_DECAY,
+            beta2=self.SQUARE_DECAY,
+            weight_decay=0.0,
+            eps=self._epsilon,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 @dataclass
