@@ -294,6 +294,16 @@ def left(value: Tensor | list[Tensor]) -> Tensor | list[Tensor]:
     return value.cpu() if isinstance(value, Tensor) else [tensor.cpu() for tensor in value]
 
 
+def leave_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hand Adam's kernel the number of the step on the CPU."""
+    kernel: Callable[..., None] = torch._fused_adam_
+
+    def calling(*arguments: Any, **options: Any) -> None:
+        kernel(*arguments[:5], left(arguments[5]), **options)
+
+    monkeypatch.setattr(torch, "_fused_adam_", calling)
+
+
 def leave_argument(module: Any, function: str, place: int) -> Plant:
     """Hand a function one of its tensors, or of its lists of them, on the CPU."""
 
@@ -320,6 +330,7 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     "network fitted": ("fit", leave_network),
     "batch": ("fit", leave_argument(training, "gradient_of", 1)),
     "gradient": ("fit", leave_argument(training.Adam, "step", 1)),
+    "count of the step": ("fit", leave_count),
     "index of the windows": ("fit", leave_argument(training, "gather", 1)),
     "features": ("fit", leave_argument(training, "gather", 0)),
     "first moment": ("fit", leave_moment("_means")),

@@ -268,7 +268,7 @@ class Adam:
     steps : int
         Steps taken.
     mean, square : Tensor, (parameters,)
-        Running means of the gradient and of its square.
+        Running means of the gradient and of its square. To be changed where they lie: steps go by views of them.
     """
 
     MEAN_DECAY = 0.9
@@ -276,13 +276,13 @@ class Adam:
 
     def __init__(self, network: nn.Module, learning_rate: float, epsilon: float) -> None:
         self._parameters: list[Tensor] = list(network.parameters())
+        sizes = [parameter.numel() for parameter in self._parameters]
         self.learning_rate = learning_rate
         self._epsilon = epsilon
         self.steps = 0
-        self.mean = torch.zeros_like(nn.utils.parameters_to_vector(self._parameters).detach())
+        self.mean = torch.zeros(sum(sizes), dtype=self._parameters[0].dtype, device=self._parameters[0].device)
         self.square = torch.zeros_like(self.mean)
         # The same in the parameters' shapes, as the kernel wants them.
-        sizes = [parameter.numel() for parameter in self._parameters]
         self._means, self._squares = (
             [
                 part.view_as(parameter)
@@ -292,18 +292,22 @@ class Adam:
         )
 
     def next_factors(self) -> Tensor:
-        """Count a step, and return the numbers in it that differ from step to step: its count and its size, (2,).
+        """Count a step, and return the numbers in it that differ from step to step, (2,), on the CPU.
 
-        They are a tensor, not part of the code of the step, so that a GPU can replay a step that was captured; they are
-        on the CPU, in the precision that the kernel reads them in.
+        They are the count and the step size: a tensor, not part of the code of the step, so that a GPU can replay a
+        step that was captured.
         """
         self.steps += 1
+        # The kernel takes a step size of any precision on the CPU; on a GPU it reads it where it lies, as float32.
         dtype = torch.float32 if self.mean.is_cuda else torch.float64
         return torch.tensor([self.steps, self.learning_rate], dtype=dtype)
 
     @torch.no_grad()
     def step(self, gradient: list[Tensor], factors: Tensor) -> None:
-        """Move the parameters against `gradient`, in their shapes; `factors` are those of :meth:`next_factors`."""
+        """Move the parameters against `gradient`; `factors` are those of :meth:`next_factors`.
+
+        The gradient is a contiguous tensor for each parameter, in its shape: the kernel checks neither.
+        """
         steps, rate = factors.to(self.mean.device, non_blocking=True).unbind()
         torch._fused_adam_(
             self._parameters,
