@@ -108,12 +108,13 @@ def _run(operation: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) 
     Raises
     ------
     RuntimeError
-        Tensors of both devices come together. As on a GPU, a single number from the CPU may be read, not written to.
+        Tensors of both devices come together. As on a GPU, a single number from the CPU may be read, not written to; in
+        a list of tensors it may not.
     """
     tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
     pretended = [tensor for tensor in tensors if isinstance(tensor, PretendTensor)]
     if pretended and operation not in COPIES:
-        _refuse_strangers(operation, args, tensors)
+        _refuse_strangers(operation, args, kwargs, tensors)
     result = operation(*tree_map(_on_cpu, args), **tree_map(_on_cpu, kwargs))
     if operation is aten._local_scalar_dense.default or not _stays(operation, args, kwargs, bool(pretended)):
         return result
@@ -121,11 +122,13 @@ def _run(operation: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) 
     return tree_map(lambda leaf: _wrapped(leaf, known), result)
 
 
-def _refuse_strangers(operation: OpOverload, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
+def _refuse_strangers(
+    operation: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], tensors: Sequence[Tensor]
+) -> None:
     strangers = {id(tensor) for tensor in tensors if not isinstance(tensor, PretendTensor)}
-    welcome = {id(tensor) for tensor in tensors if tensor.dim() == 0} - _written(operation, args)
-    if operation is aten._fused_adam_.tensor_lr:
-        welcome -= {id(count) for count in args[5]}  # A GPU reads these where they lie, and nobody checks where.
+    # Those in lists are read where they lie, as the counts of steps by Adam's kernel, and nobody checks where.
+    single = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor) and value.dim() == 0]
+    welcome = set(map(id, single)) - _written(operation, args)
     if operation in INDEXING and isinstance(args[0], PretendTensor):
         welcome |= {id(index) for index in args[1]}
     if strangers - welcome:
