@@ -101,23 +101,26 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
     """Do what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
     Nothing is padded, checked, logged or written, and there is no logarithm. Transforms are in blocks of
-    :data:`offnote.features.CPU_TRANSFORMED`, which stay in the processor's cache, as there.
+    :data:`offnote.features.CPU_TRANSFORMED`, as there.
     """
     torch.set_num_threads(1)
     run = planned(sheet)
     audio, settings = run.settings.audio, run.settings.features
-    window = torch.hann_window(settings.n_fft, dtype=precision)
+    n_fft, hop = settings.n_fft, settings.hop_length
+    window = torch.hann_window(n_fft, dtype=precision)
     bank = mel_bank(settings, audio.sample_rate).float()
     paths = [path for machine in run.machines[share::cores] for path in run.recordings.files(machine)]
 
     @torch.inference_mode()
     def transform(path: str) -> None:
-        samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0]).to(precision)
-        frames = samples.unfold(0, settings.n_fft, settings.hop_length)
-        magnitude = torch.empty(len(frames), len(bank))
-        for some, to in zip(*(torch.split(every, CPU_TRANSFORMED) for every in (frames, magnitude)), strict=True):
-            squares = torch.view_as_real(torch.fft.rfft(some * window).to(torch.complex64)).square_()
-            torch.add(squares[:, :, 0], squares[:, :, 1], out=to)
+        samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0])
+        magnitude = torch.empty((len(samples) - n_fft) // hop + 1, len(bank))
+        first = 0
+        for some in torch.split(magnitude, CPU_TRANSFORMED):
+            stretch = samples[first : first + (len(some) - 1) * hop + n_fft].to(precision)
+            spectrum = torch.fft.rfft(stretch.unfold(0, n_fft, hop) * window).to(torch.complex64)
+            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=some)
+            first += len(some) * hop
         _ = magnitude @ bank
 
     for path in paths[:8]:

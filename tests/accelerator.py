@@ -161,4 +161,8 @@ def _wrapped(leaf: Any, known: Mapping[int, PretendTensor]) -> Any:
     """Wrap a result; an operation in place hands back its own argument, and autograd wants the very object."""
     if not isinstance(leaf, Tensor):
         return leaf
-    return known[id(leaf)] if id(leaf) in known else PretendTensor(leaf)
+    if id(leaf) in known:
+        return known[id(leaf)]
+    # In inference mode a view of what was made outside it is no inference tensor.
+    with torch.inference_mode(leaf.is_inference()):
+        return PretendTensor(leaf)

@@ -29,8 +29,8 @@ from offnote.wording import first_of
 # Frames worked on at once: of an hour-long clip no more is in double precision than of a short one.
 CPU_FRAMES = 512
 GPU_FRAMES = 2**15
-# Of these, transformed at once on the CPU: what stays in its cache in double precision.
-CPU_TRANSFORMED = 64
+# Of these, transformed at once on the CPU: more leave its cache in double precision, fewer ask for more operations.
+CPU_TRANSFORMED = 160
 BATCH_SAMPLES = 32 * 160_000
 COPY = "%s (%s) is a copy of %s (%s): what is trained on tells nothing when it is tested"
 NAMED = 3
@@ -98,44 +98,54 @@ class LogMel(torch.nn.Module):
         Tensor
             In dB, float32, shape (clips, 1 + samples // hop_length, n_mels).
         """
-        padded = self._padded(samples)
         clips, hop = len(samples), self.features.hop_length
-        count = (padded.shape[-1] - self.features.n_fft) // hop + 1
+        count = (samples.shape[-1] + 2 * (self.features.n_fft // 2) - self.features.n_fft) // hop + 1
         log_mel = samples.new_empty(clips, count, self.features.n_mels)
         on_cpu = samples.device.type == "cpu"
         clips_at_once, frames_at_once = (1, CPU_FRAMES) if on_cpu else (clips, max(1, GPU_FRAMES // clips))
         for clip in range(0, clips, clips_at_once):
+            some = samples[clip : clip + clips_at_once]
             for first in range(0, count, frames_at_once):
                 last = min(count, first + frames_at_once)
-                block = padded[clip : clip + clips_at_once, first * hop : (last - 1) * hop + self.features.n_fft]
-                log_mel[clip : clip + clips_at_once, first:last] = self._log_mel(block)
+                log_mel[clip : clip + clips_at_once, first:last] = self._log_mel(some, first, last)
         return log_mel
 
-    def _padded(self, samples: Tensor) -> Tensor:
-        """Pad for centred frames: (clips, samples + n_fft)."""
-        margin = self.features.n_fft // 2
-        if self.features.padding != "reflect":
-            return torch.nn.functional.pad(samples, (margin, margin))
-        # `pad` reflects, too, but copies one by one, in four times the time.
-        before, after = samples[:, 1 : margin + 1].flip(-1), samples[:, -margin - 1 : -1].flip(-1)
-        return torch.cat([before, samples, after], dim=-1)
-
-    def _log_mel(self, samples: Tensor) -> Tensor:
-        # Converted first: a product of both precisions takes twice as long.
-        frames = samples.to(self.window.dtype).unfold(-1, self.features.n_fft, self.features.hop_length)
-        count = frames.shape[-2]
-        magnitude = samples.new_empty(len(samples), count, len(self.bank))
-        at_once = CPU_TRANSFORMED if samples.device.type == "cpu" else count
-        for some, to in zip(*(torch.split(every, at_once, dim=-2) for every in (frames, magnitude)), strict=True):
+    def _log_mel(self, samples: Tensor, first: int, last: int) -> Tensor:
+        """Compute a run of the frames of clips: (clips, last - first, n_mels)."""
+        magnitude = samples.new_empty(len(samples), last - first, len(self.bank))
+        at_once = CPU_TRANSFORMED if samples.device.type == "cpu" else last - first
+        for some in torch.split(magnitude, at_once, dim=1):
             # Rounded here, as librosa does: from now on no digit of a weak band is lost beside a strong one.
-            spectrum = torch.fft.rfft(some * self.window).to(torch.complex64)
-            squares = torch.view_as_real(spectrum).square_()
-            torch.add(squares[..., 0], squares[..., 1], out=to)
+            frames = self._frames(samples, first, some.shape[1])
+            spectrum = torch.fft.rfft(frames * self.window).to(torch.complex64)
+            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=some)
+            first += some.shape[1]
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)
         mel: Tensor = magnitude @ self.bank
         mel = mel.clamp_(self.features.epsilon) if self.features.log == "clamp" else mel.add_(self.features.epsilon)
         return mel.log10_().mul_(20 / self.features.power)
+
+    def _frames(self, samples: Tensor, first: int, count: int) -> Tensor:
+        """Cut frames out of clips, around every `hop_length`-th sample, in double precision: (clips, count, n_fft)."""
+        n_fft, hop = self.features.n_fft, self.features.hop_length
+        start = first * hop - n_fft // 2
+        stretch = self._stretch(samples, start, start + (count - 1) * hop + n_fft)
+        # Converted before the frames are cut: a product of both precisions takes twice as long.
+        return stretch.to(self.window.dtype).unfold(-1, n_fft, hop)
+
+    def _stretch(self, samples: Tensor, start: int, end: int) -> Tensor:
+        """Cut a stretch out of clips, padded where it begins before them or ends after them: (clips, end - start)."""
+        length = samples.shape[-1]
+        before, after = max(0, -start), max(0, end - length)
+        inside = samples[:, max(0, start) : end]
+        if not before and not after:
+            return inside
+        if self.features.padding != "reflect":
+            return torch.nn.functional.pad(inside, (before, after))
+        # `pad` reflects, too, but copies one by one, in four times the time.
+        head, tail = samples[:, 1 : before + 1], samples[:, length - 1 - after : length - 1]
+        return torch.cat([head.flip(-1), inside, tail.flip(-1)], dim=-1)
 
 
 def mel_bank(features: config.Features, sample_rate: int) -> Tensor:
