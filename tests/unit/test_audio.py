@@ -115,10 +115,13 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     wave = write(folder / "good.wav", samples).read_bytes()
     flac = write(folder / "good.flac", samples).read_bytes()
     contents = {"junk.wav": b"?" * 999, "nothing.wav": b"", "header.wav": wave[:44], "cut.wav": wave[:20000]}
+    contents["there.RAW"] = wave[44:]
     for name, content in (contents | {"cut.flac": flac[: len(flac) // 2]}).items():
         (folder / name).write_bytes(content)
     return {
         "missing": (folder / "missing.wav", "no such recording"),
+        "missing, without a header": (folder / "missing.raw", "no such recording"),
+        "without a header": (folder / "there.RAW", "does not say its rate"),
         "junk": (folder / "junk.wav", "no audio file"),
         "zero bytes": (folder / "nothing.wav", "empty, it holds no bytes"),
         "header alone": (folder / "header.wav", "cut short"),
@@ -139,6 +142,8 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     "fault",
     [
         "missing",
+        "missing, without a header",
+        "without a header",
         "junk",
         "zero bytes",
         "header alone",

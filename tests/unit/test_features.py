@@ -136,11 +136,18 @@ def test_the_batch_changes_no_bit(batch: int, samples: int) -> None:
 
 
 @pytest.mark.parametrize("at_once", ["CPU_FRAMES", "CPU_TRANSFORMED"])
-def test_a_block_of_frames_changes_nothing_but_memory(monkeypatch: pytest.MonkeyPatch, at_once: str) -> None:
-    samples = machine_sound(100_000)
-    expected = log_mel_of(samples, MIMII)
-    monkeypatch.setattr(features, at_once, 11)
-    np.testing.assert_allclose(log_mel_of(samples, MIMII), expected, rtol=0, atol=1e-5)
+@pytest.mark.parametrize("frames", [1, 3, 11])
+@pytest.mark.parametrize("padding", ["reflect", "zeros"])
+def test_a_block_of_frames_changes_nothing_but_memory(
+    monkeypatch: pytest.MonkeyPatch, at_once: str, frames: int, padding: str
+) -> None:
+    # Of 7 frames around both ends some part is padding: more than a block.
+    wanted = changed(padding=padding, n_fft=2048, hop_length=300)
+    for samples in map(machine_sound, (1025, 1500, 9000)):
+        expected = log_mel_of(samples, wanted)
+        with monkeypatch.context() as patch:
+            patch.setattr(features, at_once, frames)
+            np.testing.assert_allclose(log_mel_of(samples, wanted), expected, rtol=0, atol=1e-5)
 
 
 def audio_settings(**changes: Any) -> config.Audio:

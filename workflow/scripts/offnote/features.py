@@ -29,7 +29,8 @@ from offnote.wording import first_of
 # Frames worked on at once: of an hour-long clip no more is in double precision than of a short one.
 CPU_FRAMES = 512
 GPU_FRAMES = 2**15
-# Of these, transformed at once on the CPU: more leave its cache in double precision, fewer ask for more operations.
+# Of these, transformed at once on the CPU: fewer ask for more operations; for more, the C library may take memory from
+# the system anew at each clip, which doubles the time.
 CPU_TRANSFORMED = 160
 BATCH_SAMPLES = 32 * 160_000
 COPY = "%s (%s) is a copy of %s (%s): what is trained on tells nothing when it is tested"
@@ -98,28 +99,27 @@ class LogMel(torch.nn.Module):
         Tensor
             In dB, float32, shape (clips, 1 + samples // hop_length, n_mels).
         """
-        clips, hop = len(samples), self.features.hop_length
-        count = (samples.shape[-1] + 2 * (self.features.n_fft // 2) - self.features.n_fft) // hop + 1
+        clips, count = len(samples), 1 + samples.shape[-1] // self.features.hop_length
         log_mel = samples.new_empty(clips, count, self.features.n_mels)
         on_cpu = samples.device.type == "cpu"
         clips_at_once, frames_at_once = (1, CPU_FRAMES) if on_cpu else (clips, max(1, GPU_FRAMES // clips))
         for clip in range(0, clips, clips_at_once):
-            some = samples[clip : clip + clips_at_once]
+            of_clips = samples[clip : clip + clips_at_once]
             for first in range(0, count, frames_at_once):
                 last = min(count, first + frames_at_once)
-                log_mel[clip : clip + clips_at_once, first:last] = self._log_mel(some, first, last)
+                log_mel[clip : clip + clips_at_once, first:last] = self._log_mel(of_clips, first, last)
         return log_mel
 
     def _log_mel(self, samples: Tensor, first: int, last: int) -> Tensor:
         """Compute a run of the frames of clips: (clips, last - first, n_mels)."""
         magnitude = samples.new_empty(len(samples), last - first, len(self.bank))
         at_once = CPU_TRANSFORMED if samples.device.type == "cpu" else last - first
-        for some in torch.split(magnitude, at_once, dim=1):
+        blocks = torch.split(magnitude, at_once, dim=1)
+        for start, block in zip(range(first, last, at_once), blocks, strict=True):
+            frames = self._frames(samples, start, block.shape[1])
             # Rounded here, as librosa does: from now on no digit of a weak band is lost beside a strong one.
-            frames = self._frames(samples, first, some.shape[1])
             spectrum = torch.fft.rfft(frames * self.window).to(torch.complex64)
-            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=some)
-            first += some.shape[1]
+            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=block)
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)
         mel: Tensor = magnitude @ self.bank
