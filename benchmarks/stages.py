@@ -115,12 +115,11 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
     def transform(path: str) -> None:
         samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0])
         magnitude = torch.empty((len(samples) - n_fft) // hop + 1, len(bank))
-        first = 0
-        for some in torch.split(magnitude, CPU_TRANSFORMED):
-            stretch = samples[first : first + (len(some) - 1) * hop + n_fft].to(precision)
+        blocks = torch.split(magnitude, CPU_TRANSFORMED)
+        for first, block in zip(range(0, len(magnitude) * hop, CPU_TRANSFORMED * hop), blocks, strict=True):
+            stretch = samples[first : first + (len(block) - 1) * hop + n_fft].to(precision)
             spectrum = torch.fft.rfft(stretch.unfold(0, n_fft, hop) * window).to(torch.complex64)
-            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=some)
-            first += len(some) * hop
+            torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=block)
         _ = magnitude @ bank
 
     for path in paths[:8]:

@@ -138,12 +138,25 @@ def test_the_batch_changes_no_bit(batch: int, samples: int) -> None:
 @pytest.mark.parametrize("at_once", ["CPU_FRAMES", "CPU_TRANSFORMED"])
 @pytest.mark.parametrize("frames", [1, 3, 11])
 @pytest.mark.parametrize("padding", ["reflect", "zeros"])
+@pytest.mark.parametrize(
+    ("changes", "lengths"),
+    [
+        ({}, [100_000]),
+        # Several frames at either end are in part padding: more than a block.
+        ({"n_fft": 2048, "hop_length": 300}, [1025, 1500, 9000]),
+    ],
+    ids=["mimii", "overlapping"],
+)
 def test_a_block_of_frames_changes_nothing_but_memory(
-    monkeypatch: pytest.MonkeyPatch, at_once: str, frames: int, padding: str
+    monkeypatch: pytest.MonkeyPatch,
+    at_once: str,
+    frames: int,
+    padding: str,
+    changes: dict[str, Any],
+    lengths: list[int],
 ) -> None:
-    # Of 7 frames around both ends some part is padding: more than a block.
-    wanted = changed(padding=padding, n_fft=2048, hop_length=300)
-    for samples in map(machine_sound, (1025, 1500, 9000)):
+    wanted = changed(padding=padding, **changes)
+    for samples in map(machine_sound, lengths):
         expected = log_mel_of(samples, wanted)
         with monkeypatch.context() as patch:
             patch.setattr(features, at_once, frames)

@@ -26,7 +26,7 @@ from offnote.logs import log, progress
 from offnote.provenance import sha256_of
 from offnote.wording import first_of
 
-# Frames worked on at once: of an hour-long clip no more is in double precision than of a short one.
+# Frames worked on at once: those of an hour-long clip take no more memory than those of a short one.
 CPU_FRAMES = 512
 GPU_FRAMES = 2**15
 # Of these, transformed at once on the CPU: fewer ask for more operations; for more, the C library may take memory from
