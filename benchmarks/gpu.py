@@ -101,9 +101,9 @@ def log_mel(on: Device, settings: Settings) -> Line:
     module = LogMel(settings.features, rate).to(on.device)
     samples = torch.rand(CLIPS_AT_ONCE, CLIP_SECONDS * rate, device=on.device)
     frames = module(samples).shape[1]
-    bins, n_mels, n_fft = settings.features.n_fft // 2 + 1, settings.features.n_mels, settings.features.n_fft
+    n_mels, n_fft = settings.features.n_mels, settings.features.n_fft
     # Of a real transform about half of 5 n log2(n); it is in double precision, which the floor lets pass as single.
-    operations = frames * (2.5 * n_fft * np.log2(n_fft) + 2 * bins * n_mels)
+    operations = frames * (2.5 * n_fft * np.log2(n_fft) + 2 * int(torch.count_nonzero(module.bank)))
     traffic = NUMBER_BYTES * (samples.shape[1] + frames * n_mels)
     seconds = _seconds(on.device, lambda: module(samples))
     return Line(

@@ -27,7 +27,7 @@ from offnote.detectors import fit_scope
 from offnote.device import set_threads
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
-from offnote.features import CPU_TRANSFORMED, extract, mel_bank
+from offnote.features import CPU_TRANSFORMED, LogMel, extract
 from offnote.models import Autoencoder
 from offnote.plan import Run, plan
 from offnote.report import draw_machine
@@ -101,26 +101,26 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
     """Do what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
     Nothing is padded, checked, logged or written, and there is no logarithm. Transforms are in blocks of
-    :data:`offnote.features.CPU_TRANSFORMED`, as there.
+    :data:`offnote.features.CPU_TRANSFORMED`, as there, and the product is the same.
     """
     torch.set_num_threads(1)
     run = planned(sheet)
-    audio, settings = run.settings.audio, run.settings.features
+    settings = run.settings.features
     n_fft, hop = settings.n_fft, settings.hop_length
-    window = torch.hann_window(n_fft, dtype=precision)
-    bank = mel_bank(settings, audio.sample_rate).float()
+    log_mel = LogMel(settings, run.settings.audio.sample_rate)
+    window = log_mel.window.to(precision)
     paths = [path for machine in run.machines[share::cores] for path in run.recordings.files(machine)]
 
     @torch.inference_mode()
     def transform(path: str) -> None:
         samples = torch.from_numpy(soundfile.read(path, dtype="int16")[0])
-        magnitude = torch.empty((len(samples) - n_fft) // hop + 1, len(bank))
+        magnitude = torch.empty((len(samples) - n_fft) // hop + 1, n_fft // 2 + 1)
         blocks = torch.split(magnitude, CPU_TRANSFORMED)
         for first, block in zip(range(0, len(magnitude) * hop, CPU_TRANSFORMED * hop), blocks, strict=True):
             stretch = samples[first : first + (len(block) - 1) * hop + n_fft].to(precision)
             spectrum = torch.fft.rfft(stretch.unfold(0, n_fft, hop) * window).to(torch.complex64)
             torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=block)
-        _ = magnitude @ bank
+        log_mel.in_bands(magnitude)
 
     for path in paths[:8]:
         transform(path)

@@ -101,6 +101,19 @@ def test_every_length_gives_the_frames_of_librosa(samples: int, padding: str) ->
     np.testing.assert_allclose(log_mel_of(sound, wanted), librosa_log_mel(sound, wanted), rtol=0, atol=3e-5)
 
 
+@pytest.mark.filterwarnings("ignore:At least one mel filterbank has all zero values")
+def test_bands_between_two_frequencies_of_the_transform_are_empty() -> None:
+    wanted = changed(n_fft=64, hop_length=32, n_mels=40, f_max=240.0, log="clamp")
+    assert (log_mel_of(machine_sound(1000), wanted) == np.float32(10 * np.log10(EPSILON))).all()
+
+
+@pytest.mark.parametrize("changes", VARIANTS, ids=str)
+def test_zeros_left_out_of_the_mel_bank_change_nothing(changes: dict[str, Any]) -> None:
+    log_mel = features.LogMel(changed(**changes), RATE)
+    magnitude = torch.rand(2, 30, len(log_mel.bank), generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(log_mel.in_bands(magnitude), magnitude @ log_mel.bank, rtol=2e-6, atol=0)
+
+
 @pytest.mark.parametrize("wanted", [MIMII, DCASE], ids=["mimii", "dcase"])
 def test_real_clips_give_the_log_mels_of_librosa(shared_data: Path, wanted: config.Features) -> None:
     paths = [path for path in sorted(shared_data.rglob("*.wav")) if audio.info(path).sample_rate == RATE]

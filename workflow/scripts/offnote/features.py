@@ -32,6 +32,9 @@ GPU_FRAMES = 2**15
 # Of these, transformed at once on the CPU: fewer ask for more operations; for more, the C library may take memory from
 # the system anew at each clip, which doubles the time.
 CPU_TRANSFORMED = 160
+# Mel bands in one product: neighbours share their few frequencies, and the rest of their columns of the bank is zero. A
+# multiple of what a vector register holds.
+BANDS_AT_ONCE = 16
 BATCH_SAMPLES = 32 * 160_000
 COPY = "%s (%s) is a copy of %s (%s): what is trained on tells nothing when it is tested"
 NAMED = 3
@@ -79,6 +82,7 @@ class LogMel(torch.nn.Module):
         self.features = features
         self.register_buffer("window", torch.hann_window(features.n_fft, dtype=torch.float64))
         self.register_buffer("bank", mel_bank(features, sample_rate).float())
+        self._groups = list(_groups(self.bank, BANDS_AT_ONCE))
 
     @property
     def fewest_samples(self) -> int:
@@ -122,30 +126,44 @@ class LogMel(torch.nn.Module):
             torch.add(*torch.view_as_real(spectrum).square_().unbind(-1), out=block)
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)
-        mel: Tensor = magnitude @ self.bank
+        mel = self.in_bands(magnitude)
         mel = mel.clamp_(self.features.epsilon) if self.features.log == "clamp" else mel.add_(self.features.epsilon)
         return mel.log10_().mul_(20 / self.features.power)
+
+    def in_bands(self, magnitude: Tensor) -> Tensor:
+        """Multiply with the mel bank, leaving out most of its zeros.
+
+        Parameters
+        ----------
+        magnitude
+            float32, shape (clips, frames, n_fft // 2 + 1), on the module's device.
+
+        Returns
+        -------
+        Tensor
+            float32, shape (clips, frames, n_mels).
+        """
+        return torch.cat([magnitude[..., rows] @ self.bank[rows, bands] for rows, bands in self._groups], dim=-1)
 
     def _frames(self, samples: Tensor, first: int, count: int) -> Tensor:
         """Cut frames out of clips, around every `hop_length`-th sample, in double precision: (clips, count, n_fft)."""
         n_fft, hop = self.features.n_fft, self.features.hop_length
         start = first * hop - n_fft // 2
-        stretch = self._stretch(samples, start, start + (count - 1) * hop + n_fft)
-        # Converted before the frames are cut: a product of both precisions takes twice as long.
-        return stretch.to(self.window.dtype).unfold(-1, n_fft, hop)
+        # In double precision before the frames are cut: a product of both precisions takes twice as long.
+        stretch = samples.new_empty(len(samples), (count - 1) * hop + n_fft, dtype=self.window.dtype)
+        self._fill(stretch, samples, start)
+        return stretch.unfold(-1, n_fft, hop)
 
-    def _stretch(self, samples: Tensor, start: int, end: int) -> Tensor:
-        """Cut a stretch out of clips, padded where it begins before them or ends after them: (clips, end - start)."""
-        length = samples.shape[-1]
+    def _fill(self, stretch: Tensor, samples: Tensor, start: int) -> None:
+        """Fill a stretch with the samples of clips from `start` on, padded where it reaches beyond them."""
+        length, end = samples.shape[-1], start + stretch.shape[-1]
         before, after = max(0, -start), max(0, end - length)
-        inside = samples[:, max(0, start) : end]
-        if not before and not after:
-            return inside
-        if self.features.padding != "reflect":
-            return torch.nn.functional.pad(inside, (before, after))
-        # `pad` reflects, too, but copies one by one, in four times the time.
-        head, tail = samples[:, 1 : before + 1], samples[:, length - 1 - after : length - 1]
-        return torch.cat([head.flip(-1), inside, tail.flip(-1)], dim=-1)
+        stretch[:, before : end - start - after] = samples[:, max(0, start) : end]
+        reflects = self.features.padding == "reflect"
+        if before:
+            stretch[:, :before] = samples[:, 1 : before + 1].flip(-1) if reflects else 0
+        if after:
+            stretch[:, -after:] = samples[:, length - 1 - after : length - 1].flip(-1) if reflects else 0
 
 
 def mel_bank(features: config.Features, sample_rate: int) -> Tensor:
@@ -173,6 +191,14 @@ def mel_bank(features: config.Features, sample_rate: int) -> Tensor:
     finally:
         torch.set_default_dtype(default)
     return bank
+
+
+def _groups(bank: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+    """Divide a mel bank into groups of neighbouring bands: the rows of each that are not all zero, and its columns."""
+    for first in range(0, bank.shape[1], size):
+        bands = slice(first, first + size)
+        rows = bank[:, bands].any(dim=1).nonzero()
+        yield slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(0), bands
 
 
 @dataclass(frozen=True)
