@@ -43,7 +43,14 @@ def small_model(**changes: Any) -> Model:
 
 def small_training(**changes: Any) -> Training:
     """Return the settings of a short training, but for `changes`."""
-    settings = {"epochs": 2, "batch_size": 16, "learning_rate": 1e-3, "adam_epsilon": 1e-7, "validation": 0.2}
+    settings: dict[str, Any] = {
+        "epochs": 2,
+        "batch_size": 16,
+        "learning_rate": 1e-3,
+        "adam_epsilon": 1e-7,
+        "validation": 0.2,
+        "fast_share": 0.1,
+    }
     return Training(**settings | changes)
 
 

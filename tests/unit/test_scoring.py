@@ -10,7 +10,7 @@ import pytest
 from offnote import cache, scores
 from offnote.cache import CachedClip
 from offnote.clips import Entry, Excluded
-from offnote.config import BrokenClips, Training, Window
+from offnote.config import BrokenClips, Window
 from offnote.detectors import fit_scope, read_card
 from offnote.errors import InputError
 from offnote.scoring import CLIPS_PER_READ, score_machine
@@ -71,7 +71,7 @@ def test_a_held_out_clip_is_that_of_its_machine_alone(tmp_path: Path) -> None:
         tmp_path / "model",
         window=Window(frames=SIZE),
         model=small_model(initialisation="torch"),
-        training=Training(epochs=1, batch_size=16, learning_rate=1e-3, adam_epsilon=1e-7, validation=0.1),
+        training=small_training(epochs=1, validation=0.1),
         seed=0,
         trial=0,
         scope="fan/all",

@@ -346,7 +346,7 @@ def test_a_fast_fit_against_a_plain_loop_on_centred_windows(tmp_path: Path) -> N
         order, total = torch.randperm(40, generator=shuffling), 0.0
         for part in (order[:16], order[16:32], order[32:]):
             done = (seen + len(part) / 2) / 120
-            optimiser.param_groups[0]["lr"] = 1e-3 * (done / 0.1 if done < 0.1 else (1 - done) / 0.9)
+            optimiser.param_groups[0]["lr"] = 5e-3 * (done / 0.1 if done < 0.1 else (1 - done) / 0.9)
             seen += len(part)
             optimiser.zero_grad()
             centred = (windows[part] - mean) / spread

@@ -19,7 +19,7 @@ from offnote.errors import InputError
 from offnote.gradients import gradient_of
 from offnote.logs import progress
 from offnote.models import Autoencoder, Centred, reconstruction_errors
-from offnote.schedules import FAST_SHARE, epochs_of, learning_rate
+from offnote.schedules import epochs_of, learning_rate
 from offnote.windows import gather, window_starts
 
 VALIDATION_BATCH = 1024
@@ -339,14 +339,14 @@ class State:
 def trainable(network: Autoencoder, windows: WindowSource, settings: Training) -> Autoencoder | Centred:
     """Return what is to be trained: the network itself, or, with the fast schedule, centred on `windows`.
 
-    With the fast schedule, the running statistics of batch normalisation follow in a tenth of the steps, too: at the
-    published pace they would still hold some of where they began.
+    With the fast schedule, the running statistics of batch normalisation follow in as much fewer steps as it takes: at
+    the published pace they would still hold some of where they began.
     """
     if settings.schedule == "published":
         return network
     for layer in network.layers:
         if isinstance(layer, nn.BatchNorm1d) and layer.momentum is not None:
-            layer.momentum = min(1.0, layer.momentum / FAST_SHARE)
+            layer.momentum = min(1.0, layer.momentum / settings.fast_share)
     total, squares = torch.zeros(2, windows.inputs, dtype=torch.float64, device=windows.device)
     for batch in windows.batches(VALIDATION_BATCH):
         total += batch.double().sum(dim=0)
