@@ -219,7 +219,7 @@ def test_more_cores_than_there_are_are_refused() -> None:
 
 def test_growth_is_measured_through_the_real_workflow(tmp_path: Path) -> None:
     options = ["--machines", "1", "2", "--clips", "40", "60", "--fixed-machines", "2", "--fixed-clips", "40"]
-    command = [sys.executable, "-m", "benchmarks.growth", *options, "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.growth", *options, "--cores", "1", "--folder", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0, done.stderr
     with (tmp_path / "growth.csv").open(encoding="utf-8") as file:

@@ -74,6 +74,11 @@ def test_batch_normalisation_is_that_of_keras(name: str) -> None:
     assert (model.batch_norm_momentum, model.batch_norm_epsilon) == (0.01, 1e-3)
 
 
+@pytest.mark.parametrize("name", preset_names())
+def test_a_preset_trains_fast_in_a_tenth_or_a_fifth_of_its_epochs(name: str) -> None:
+    assert resolve({"preset": name})["demo"].training.fast_share == (0.1 if name == "mimii" else 0.2)
+
+
 def test_every_preset_stands_in_the_table() -> None:
     assert sorted(row[0] for row in ROWS) == preset_names()
 

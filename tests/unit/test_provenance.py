@@ -80,6 +80,9 @@ def test_seeds_are_the_same_everywhere_and_differ_by_everything() -> None:
 def test_hash_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     assert provenance.sha256_of(tmp_path / "file").startswith("ba7816bf8f01cfea")
+    more_than_is_read_at_once = bytes(range(256)) * 2500 + b"tail"
+    (tmp_path / "file").write_bytes(more_than_is_read_at_once)
+    assert provenance.sha256_of(tmp_path / "file") == sha256(more_than_is_read_at_once).hexdigest()
 
 
 def test_commit(tmp_path: Path) -> None:

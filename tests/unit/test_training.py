@@ -409,10 +409,11 @@ def test_far_from_zero_a_tenth_of_the_steps_is_enough_where_the_windows_are_cent
     assert losses[3] < 12 < losses[30]
 
 
-def test_running_statistics_follow_ten_times_as_fast_in_a_fast_fit(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "weight"), [(0.1, 0.1), (0.2, 0.05), (1.0, 0.01), (0.001, 1.0)])
+def test_running_statistics_follow_as_much_faster_as_a_fast_fit_is(tmp_path: Path, share: float, weight: float) -> None:
     source = WindowSource([far_from_zero(tmp_path / "a.h5", [400])], [(0, 0)], SIZE, CPU)
     weights = {}
     for recipe in (RECIPE, FAST):
-        prepared = trainable(network(batch_norm=True), source, recipe)
+        prepared = trainable(network(batch_norm=True), source, recipe.model_copy(update={"fast_share": share}))
         weights[recipe.schedule] = [layer.momentum for layer in prepared.modules() if isinstance(layer, nn.BatchNorm1d)]
-    assert weights == {"published": [0.01] * 3, "fast": pytest.approx([0.1] * 3)}
+    assert weights == {"published": [0.01] * 3, "fast": pytest.approx([weight] * 3)}

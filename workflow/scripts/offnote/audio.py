@@ -263,8 +263,8 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a recording for reading; what libsndfile raises then and later becomes an InputError."""
+    _require_readable(path)
     if path.suffix.lower() == ".raw":
-        _require_readable(path)
         raise BrokenClipError(path, "a RAW file does not say its rate, nor its number of channels; convert it to WAV")
     try:
         with soundfile.SoundFile(path) as file:
@@ -289,7 +289,6 @@ def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
                 )
             yield file
     except soundfile.LibsndfileError as error:
-        _require_readable(path)
         if path.stat().st_size == 0:
             raise BrokenClipError(path, "empty, it holds no bytes; take it out or copy it anew") from error
         reason = error.error_string.strip() or "decoding failed"

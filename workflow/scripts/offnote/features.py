@@ -62,7 +62,7 @@ class LogMel(torch.nn.Module):
     rounding errors move bands 60 dB below it by more than 1e-4 dB, and differently on every kind of processor.
 
     On the CPU every clip is computed alone, in blocks of one number of frames, so its bits do not depend on its batch.
-    They may on the number of torch's threads, which share out the product with the mel bank: `extract` uses one.
+    They may on the number of torch's threads, which share out the products with the mel bank: `extract` uses one.
 
     Examples
     --------
@@ -82,7 +82,7 @@ class LogMel(torch.nn.Module):
         self.features = features
         self.register_buffer("window", torch.hann_window(features.n_fft, dtype=torch.float64))
         self.register_buffer("bank", mel_bank(features, sample_rate).float())
-        self._groups = list(_groups(self.bank, BANDS_AT_ONCE))
+        self._groups = list(_groups(self.bank))
 
     @property
     def fewest_samples(self) -> int:
@@ -136,12 +136,12 @@ class LogMel(torch.nn.Module):
         Parameters
         ----------
         magnitude
-            float32, shape (clips, frames, n_fft // 2 + 1), on the module's device.
+            float32, shape (..., n_fft // 2 + 1), on the module's device.
 
         Returns
         -------
         Tensor
-            float32, shape (clips, frames, n_mels).
+            float32, shape (..., n_mels).
         """
         return torch.cat([magnitude[..., rows] @ self.bank[rows, bands] for rows, bands in self._groups], dim=-1)
 
@@ -158,7 +158,7 @@ class LogMel(torch.nn.Module):
         """Fill a stretch with the samples of clips from `start` on, padded where it reaches beyond them."""
         length, end = samples.shape[-1], start + stretch.shape[-1]
         before, after = max(0, -start), max(0, end - length)
-        stretch[:, before : end - start - after] = samples[:, max(0, start) : end]
+        stretch[:, before : stretch.shape[-1] - after] = samples[:, max(0, start) : end]
         reflects = self.features.padding == "reflect"
         if before:
             stretch[:, :before] = samples[:, 1 : before + 1].flip(-1) if reflects else 0
@@ -193,12 +193,12 @@ def mel_bank(features: config.Features, sample_rate: int) -> Tensor:
     return bank
 
 
-def _groups(bank: Tensor, size: int) -> Iterator[tuple[slice, slice]]:
+def _groups(bank: Tensor) -> Iterator[tuple[slice, slice]]:
     """Divide a mel bank into groups of neighbouring bands: the rows of each that are not all zero, and its columns."""
-    for first in range(0, bank.shape[1], size):
-        bands = slice(first, first + size)
-        rows = bank[:, bands].any(dim=1).nonzero()
-        yield slice(int(rows.min()), int(rows.max()) + 1) if len(rows) else slice(0), bands
+    for first in range(0, bank.shape[1], BANDS_AT_ONCE):
+        bands = slice(first, first + BANDS_AT_ONCE)
+        rows = bank[:, bands].any(dim=1).nonzero().flatten().tolist()
+        yield slice(rows[0], rows[-1] + 1) if rows else slice(0), bands
 
 
 @dataclass(frozen=True)

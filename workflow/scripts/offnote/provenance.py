@@ -41,7 +41,7 @@ def digest(value: Any) -> str:
 
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
-    with path.open("rb", buffering=0) as stream:
+    with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

@@ -339,8 +339,8 @@ class State:
 def trainable(network: Autoencoder, windows: WindowSource, settings: Training) -> Autoencoder | Centred:
     """Return what is to be trained: the network itself, or, with the fast schedule, centred on `windows`.
 
-    With the fast schedule, the running statistics of batch normalisation follow in as much fewer steps as it takes: at
-    the published pace they would still hold some of where they began.
+    With the fast schedule, the running statistics of batch normalisation follow faster by as much as there are fewer
+    epochs: at the published pace they would still hold some of where they began.
     """
     if settings.schedule == "published":
         return network
