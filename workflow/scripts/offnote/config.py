@@ -310,8 +310,8 @@ class Training(Section):
     precision: Precision = Field(
         "float32",
         description="What the matrix products of training are computed in, of float32 weights: `tf32` on a GPU since "
-        "Ampere (elsewhere as `float32`), `bfloat16` everywhere, though a CPU takes many times as long. Scores are "
-        "computed in float32 whatever it is.",
+        "Ampere (elsewhere as `float32`), `bfloat16` everywhere, though a CPU without instructions for it takes many "
+        "times as long. Scores are computed in float32 whatever it is.",
     )
     trials: Positive = Field(1, description="Models trained per scope, each with a seed of its own.")
     memory: Annotated[float, Field(gt=0.0)] = Field(

@@ -15,7 +15,7 @@ from offnote.config import Training
 WARM_UP = 0.1
 """Share of a fast fit in which the step size rises."""
 
-LARGEST = 5.0
+LARGEST_STEP = 5.0
 """The largest step size of a fast fit, as a multiple of the published one."""
 
 
@@ -55,4 +55,4 @@ def learning_rate(settings: Training, done: float) -> float:
     """
     if settings.schedule == "published":
         return settings.learning_rate
-    return LARGEST * settings.learning_rate * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
+    return LARGEST_STEP * settings.learning_rate * min(done / WARM_UP, (1 - done) / (1 - WARM_UP))
