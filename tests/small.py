@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 import torch
 from offnote import cache
 from offnote.cache import CachedClip
@@ -18,6 +19,10 @@ from offnote.detectors import Scope, fit_scopes
 from offnote.models import Autoencoder
 
 CPU = torch.device("cpu")
+needs_onednn = pytest.mark.skipif(
+    not torch.backends.mkldnn.is_available(),  # type: ignore[no-untyped-call]
+    reason="PyTorch was built without oneDNN",
+)
 SIZE = 3
 """Frames of a context window in :func:`fit_small`."""
 
@@ -59,9 +64,9 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def small_network(inputs: int, *, batch_norm: bool = False, seed: int = 0) -> Autoencoder:
-    """Return a network that no one has trained."""
-    return Autoencoder(inputs, small_model(batch_norm=batch_norm), generator(seed))
+def small_network(inputs: int, *, batch_norm: bool = False, seed: int = 0, **changes: Any) -> Autoencoder:
+    """Return a network that no one has trained; `changes` are those of its settings."""
+    return Autoencoder(inputs, small_model(batch_norm=batch_norm, **changes), generator(seed))
 
 
 def noise(

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from typing import Any
 
 import pytest
 import torch
+from offnote import products
 from offnote.device import products_in
 from offnote.gradients import gradient_of
 from offnote.models import Autoencoder, Centred
 from torch import Tensor, nn
 
-from tests.small import CPU, generator, small_network
+from tests.small import CPU, generator, needs_onednn, small_network
 
 INPUTS = 12
 
 
-def made(batch_norm: bool, centred: bool, dtype: torch.dtype) -> tuple[Autoencoder | Centred, Tensor]:
+def made(
+    batch_norm: bool, centred: bool, dtype: torch.dtype, inputs: int = INPUTS, **changes: Any
+) -> tuple[Autoencoder | Centred, Tensor]:
     """Return a network in training, and a batch for it, far from zero as features are."""
-    windows = (torch.randn(37, INPUTS, generator=generator(1)) * 10 - 40).to(dtype)
-    network = small_network(INPUTS, batch_norm=batch_norm)
+    windows = (torch.randn(37, inputs, generator=generator(1)) * 10 - 40).to(dtype)
+    network = small_network(inputs, batch_norm=batch_norm, **changes)
     # Where all biases are zero, what follows a layer of zeros lies on the edge of its ReLU.
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator(3))
@@ -72,6 +76,30 @@ def test_it_is_the_slope_of_the_loss(batch_norm: bool, centred: bool) -> None:
         nn.utils.vector_to_parameters(vector, moved.parameters())
         losses.append(written_out(moved, windows)[1] / len(windows))
     assert (losses[1] - losses[0]) / 2e-6 == pytest.approx(float(gradient @ direction), rel=1e-5)
+
+
+@needs_onednn
+@pytest.mark.parametrize("centred", [False, True], ids=["plain", "centred"])
+@pytest.mark.parametrize("batch_norm", [False, True], ids=["no_batch_norm", "batch_norm"])
+def test_with_products_of_onednn_it_is_autograds_but_for_rounding(
+    batch_norm: bool, centred: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Tensor] = []
+    by_onednn = products._by_onednn
+
+    def taking(given: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        taken.append(given)
+        return by_onednn(given, weight, bias)
+
+    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_by_onednn", taking)
+    network, windows = made(batch_norm, centred, torch.float32, inputs=40, hidden=[32, 8, 32])
+    expected, loss = by_autograd(deepcopy(network), windows)
+    gradient, found = written_out(network, windows)
+    # Of the outer two layers; nothing before the first one is trained.
+    assert len(taken) == 5
+    assert found == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-5 * float(expected.abs().max()))
 
 
 def test_one_window_has_no_variance() -> None:

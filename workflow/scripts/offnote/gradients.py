@@ -1,7 +1,7 @@
 """The gradient of an autoencoder's loss, written out layer by layer.
 
-In float32 it is autograd's, to the bit on the CPU. What is saved is its bookkeeping, and passes over the batch: on
-networks as small as the published ones, these take as long as the matrix products.
+In float32 it is autograd's, to the bit on the CPU unless a product is oneDNN's. What is saved is its bookkeeping, and
+passes over the batch: on networks as small as the published ones, these take as long as the matrix products.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from offnote.models import Autoencoder, Centred
+from offnote.products import product
 
 _Back = Callable[[Tensor], tuple[Tensor, list[Tensor]]]
 """Takes the gradient of what a layer gave; returns that of what it was given, and those of its weight and bias."""
@@ -86,10 +87,10 @@ def _through(layer: nn.Module, given: Tensor, first: bool) -> tuple[Tensor, _Bac
 def _linear(layer: nn.Linear, given: Tensor, first: bool) -> tuple[Tensor, _Back]:
     def back(gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
         # Nothing before the first layer is trained.
-        before = gradient if first else gradient @ layer.weight
-        return before, [gradient.t() @ given, gradient.sum(dim=0)]
+        before = gradient if first else product(gradient, layer.weight.t())
+        return before, [product(gradient.t(), given.t()), gradient.sum(dim=0)]
 
-    return torch.addmm(layer.bias, given, layer.weight.t()), back
+    return product(given, layer.weight, layer.bias), back
 
 
 def _batch_norm(layer: nn.BatchNorm1d, given: Tensor) -> tuple[Tensor, _Back]:
