@@ -10,12 +10,15 @@ if TYPE_CHECKING:
 machines = ", ".join(job["machine"] for job in snakemake.params.jobs)
 
 with job_log(snakemake.log[0], f"features of {machines}"):
+    import gc
     from pathlib import Path
 
     from offnote.clips import Entry
     from offnote.config import Audio, Features, Gate, Slice
     from offnote.features import extract
 
+    # Or else, after some 1500 clips, all that the imports have made is searched for garbage, as long as 100 clips take.
+    gc.freeze()
     settings = snakemake.params.settings
     mistakes = Mistakes()
     for job, output in zip(snakemake.params.jobs, snakemake.output, strict=True):
