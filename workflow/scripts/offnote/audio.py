@@ -154,7 +154,7 @@ def read(
             filled += len(block)
         rate = file.samplerate
     lowest, highest = samples.min(), samples.max()
-    if not np.isfinite([lowest, highest]).all():
+    if not (math.isfinite(lowest) and math.isfinite(highest)):
         raise BrokenClipError(path, f"a sample from {first} to {last} is not finite; take it out or copy it anew")
     # A converter without a microphone gives a constant, which need not be zero.
     if lowest == highest:
