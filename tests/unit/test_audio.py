@@ -110,8 +110,9 @@ def test_many_channels_are_never_in_memory_at_once(tmp_path: Path) -> None:
 
 def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     samples, silent = noise(RATE), np.zeros(RATE, dtype=np.float32)
-    not_finite = samples.copy()
-    not_finite[777] = np.nan
+    not_finite = {name: samples.copy() for name in ("nan", "inf", "-inf")}
+    for name, values in not_finite.items():
+        values[777] = float(name)
     wave = write(folder / "good.wav", samples).read_bytes()
     flac = write(folder / "good.flac", samples).read_bytes()
     contents = {"junk.wav": b"?" * 999, "nothing.wav": b"", "header.wav": wave[:44], "cut.wav": wave[:20000]}
@@ -128,7 +129,9 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "half a WAV": (folder / "cut.wav", r"cut short, 19956 of 32000 bytes"),
         "half a FLAC": (folder / "cut.flac", "damaged"),
         "no samples": (write(folder / "empty.wav", samples[:0]), "empty"),
-        "not finite": (write(folder / "nan.wav", not_finite, subtype="FLOAT"), "not finite"),
+        "not a number": (write(folder / "nan.wav", not_finite["nan"], subtype="FLOAT"), "not finite"),
+        "infinite": (write(folder / "inf.wav", not_finite["inf"], subtype="FLOAT"), "not finite"),
+        "infinitely low": (write(folder / "low.wav", not_finite["-inf"], subtype="FLOAT"), "not finite"),
         "silent": (write(folder / "silent.wav", silent), "silent, every sample .* is 0"),
         "signed zeros": (
             write(folder / "signed.wav", silent * np.where(samples > 0, 1, -1), subtype="FLOAT"),
@@ -150,7 +153,9 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
         "half a WAV",
         "half a FLAC",
         "no samples",
-        "not finite",
+        "not a number",
+        "infinite",
+        "infinitely low",
         "silent",
         "signed zeros",
         "constant",

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tracemalloc
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -216,6 +219,56 @@ def test_the_cache_holds_each_clip_in_order(tmp_path: Path) -> None:
         assert np.array_equal(found.clip(index), log_mel_of(samples, MIMII))
 
 
+def test_whole_recordings_and_stretches_stand_beside_each_other(tmp_path: Path) -> None:
+    entries = recordings(tmp_path)
+    entries[1] = replace(entries[1], start=0.5, end=1.5)
+    found = extract(tmp_path, entries)
+    for index, entry in enumerate(entries):
+        first, last = (RATE // 2, 3 * RATE // 2) if index == 1 else (0, None)
+        samples = audio.read(tmp_path / entry.path, audio_settings(), first, last)
+        assert np.array_equal(found.clip(index), log_mel_of(samples, MIMII))
+
+
+def test_a_whole_recording_is_opened_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entries = recordings(tmp_path)
+    opened: list[Path] = []
+    opening = soundfile.SoundFile
+
+    def counted(path: Path) -> soundfile.SoundFile:
+        opened.append(path)
+        return opening(path)
+
+    monkeypatch.setattr(soundfile, "SoundFile", counted)
+    extract(tmp_path, entries, threads=1)
+    assert opened == [tmp_path / entry.path for entry in entries]
+
+
+def test_a_missing_recording_is_named_before_any_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(features, "read")
+    with pytest.raises(InputError, match=r"gone\.wav: there is no such recording"):
+        extract(tmp_path, [*recordings(tmp_path), Entry("gone.wav", "test")])
+
+
+def test_a_gate_without_slices_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"gate\.level is set and slice\.length is not"):
+        extract(tmp_path, recordings(tmp_path), gate=config.Gate(level=-60.0))
+
+
+def test_threads_work_ahead_and_not_too_far() -> None:
+    begun: list[int] = []
+
+    def begin(item: int) -> int:
+        begun.append(item)
+        return item
+
+    with ThreadPoolExecutor(1) as pool:
+        results = features._in_order(pool, begin, range(20), 5)
+        assert next(results) == 0
+        pool.submit(int).result()  # Its turn comes after what was asked for before.
+        assert begun == list(range(6))
+        assert list(results) == list(range(1, 20))
+
+
 def test_a_recording_that_goes_meanwhile_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = recordings(tmp_path)
 
@@ -335,8 +388,10 @@ def test_the_log_counts_what_was_done(tmp_path: Path, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.INFO):
         extract(tmp_path, entries, slicing=config.Slice(length=1.0), gate=config.Gate(level=-60.0))
     assert "15 clips of 7 entries, 2.0 s gated out" in caplog.text
+    counts = re.findall(r"clips (?:at|from) (\S+).*: (\d+)$", caplog.text, re.MULTILINE)
+    of_channels = [("1-channel", "12"), ("2-channel", "2"), ("8-channel", "1")]
+    assert counts == [("8000", "1"), ("16000", "11"), ("44100", "3"), *of_channels]
     assert "clips at 44100 Hz, resampled to 16000 Hz: 3" in caplog.text
-    assert "clips from 8-channel recordings: 1" in caplog.text
     assert "device: type cpu" in caplog.text
     assert "off.wav: the gate leaves no slice" in caplog.text
 

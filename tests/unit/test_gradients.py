@@ -91,9 +91,9 @@ def test_with_products_of_onednn_it_is_autograds_but_for_rounding(
         taken.append(given)
         return by_onednn(given, weight, bias)
 
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_has_onednn_for_amd", lambda: True)
     monkeypatch.setattr(products, "_by_onednn", taking)
-    network, windows = made(batch_norm, centred, torch.float32, inputs=40, hidden=[32, 8, 32])
+    network, windows = made(batch_norm, centred, torch.float32, inputs=600, hidden=[128, 8, 128])
     expected, loss = by_autograd(deepcopy(network), windows)
     gradient, found = written_out(network, windows)
     # Of the outer two layers; nothing before the first one is trained.

@@ -8,7 +8,7 @@ import pytest
 import torch
 from offnote import products
 from offnote.device import products_in
-from offnote.products import LEAST_SIZE, onednn_is_faster, product
+from offnote.products import LEAST_MULTIPLICATIONS, LEAST_SIZE, product
 from torch import Tensor
 
 from tests.small import CPU, generator, needs_onednn
@@ -25,7 +25,8 @@ def matrix(rows: int, columns: int, turned: bool = False) -> Tensor:
 @pytest.mark.parametrize("onednn", [False, True], ids=["mkl", "onednn"])
 @pytest.mark.parametrize("biased", [False, True], ids=["no_bias", "bias"])
 @pytest.mark.parametrize("turned", [(False, False), (False, True), (True, True)], ids=["forward", "back", "weight"])
-@pytest.mark.parametrize("sizes", [(512, 320, 64), (37, 640, 128), (32, 32, 32), (512, 64, 8), (1, 3, 2)], ids=str)
+@pytest.mark.parametrize("sizes", [(512, 320, 64), (37, 640, 128), (32, 65, 1025), (512, 64, 8), (1, 3, 2)], ids=str)
+@torch.no_grad()
 def test_it_is_the_product(
     sizes: tuple[int, int, int],
     turned: tuple[bool, bool],
@@ -33,7 +34,7 @@ def test_it_is_the_product(
     onednn: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: onednn)
+    monkeypatch.setattr(products, "_has_onednn_for_amd", lambda: onednn)
     rows, inputs, outputs = sizes
     given, weight = matrix(rows, inputs, turned[0]), matrix(outputs, inputs, turned[1])
     bias = matrix(1, outputs)[0] if biased else None
@@ -44,25 +45,28 @@ def test_it_is_the_product(
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6 * inputs)
 
 
+ROWS = LEAST_MULTIPLICATIONS // LEAST_SIZE**2
 TAKEN = {
-    "wide": (matrix(64, 40), matrix(50, 40)),
-    "turned": (matrix(64, 40, turned=True), matrix(50, 40, turned=True)),
-    "just wide enough": (matrix(LEAST_SIZE, LEAST_SIZE), matrix(LEAST_SIZE, LEAST_SIZE)),
+    "wide": (matrix(512, 70), matrix(60, 70)),
+    "turned": (matrix(512, 70, turned=True), matrix(60, 70, turned=True)),
+    "just large enough": (matrix(ROWS, LEAST_SIZE), matrix(LEAST_SIZE, LEAST_SIZE)),
 }
 NOT_TAKEN = {
-    "few rows": (matrix(LEAST_SIZE - 1, 40), matrix(50, 40)),
-    "few inputs": (matrix(64, 8), matrix(50, 8)),
-    "few outputs": (matrix(64, 40), matrix(8, 40)),
-    "double precision": (matrix(64, 40).double(), matrix(50, 40).double()),
-    "gaps in what is given": (matrix(64, 80)[:, :40], matrix(50, 40)),
-    "gaps in the weight": (matrix(64, 40), matrix(40, 80)[:, :50].t()),
+    "small": (matrix(ROWS - 1, LEAST_SIZE), matrix(LEAST_SIZE, LEAST_SIZE)),
+    "few rows": (matrix(LEAST_SIZE - 1, 320), matrix(320, 320)),
+    "few inputs": (matrix(4096, 8), matrix(128, 8)),
+    "few outputs": (matrix(4096, 128), matrix(8, 128)),
+    "double precision": (matrix(512, 70).double(), matrix(60, 70).double()),
+    "gaps in what is given": (matrix(512, 140)[:, :70], matrix(60, 70)),
+    "gaps in the weight": (matrix(512, 70), matrix(70, 120)[:, :60].t()),
 }
 
 
 @pytest.mark.parametrize("name", [*TAKEN, *NOT_TAKEN])
+@torch.no_grad()
 def test_which_library_it_is_depends_on_the_tensors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     by_onednn: list[Tensor] = []
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(products, "_has_onednn_for_amd", lambda: True)
     monkeypatch.setattr(products, "_by_onednn", lambda given, *_: by_onednn.append(given))
     given, weight = (TAKEN | NOT_TAKEN)[name]
     found = product(given, weight)
@@ -71,11 +75,34 @@ def test_which_library_it_is_depends_on_the_tensors(name: str, monkeypatch: pyte
         assert torch.equal(found, given @ weight.t())
 
 
-def test_products_in_less_precision_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "onednn_is_faster", lambda: True)
+@pytest.fixture
+def without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let oneDNN's product fail where it would be taken."""
+    monkeypatch.setattr(products, "_has_onednn_for_amd", lambda: True)
     monkeypatch.delattr(products, "_by_onednn")
+
+
+@pytest.mark.usefixtures("without_onednn")
+@torch.no_grad()
+def test_products_in_less_precision_are_left_to_pytorch() -> None:
+    given, weight = TAKEN["wide"]
     with products_in("bfloat16", CPU):
-        assert product(matrix(64, 40), matrix(50, 40)).dtype == torch.bfloat16
+        assert product(given, weight).dtype == torch.bfloat16
+
+
+@pytest.mark.usefixtures("without_onednn")
+@torch.no_grad()
+def test_products_on_other_devices_are_left_to_pytorch() -> None:
+    given, weight = (each.to("meta") for each in TAKEN["wide"])
+    assert product(given, weight).shape == (len(given), len(weight))
+
+
+@pytest.mark.usefixtures("without_onednn")
+def test_products_with_a_gradient_are_left_to_pytorch() -> None:
+    given, weight = TAKEN["wide"]
+    parameter = weight.clone().requires_grad_()
+    torch.autograd.backward(product(given, parameter).sum())
+    assert parameter.grad is not None
 
 
 @pytest.mark.parametrize(
@@ -101,4 +128,4 @@ def test_which_library_it_is_depends_on_the_processor(
     monkeypatch.setattr(products, "PROCESSOR", tmp_path / "cpuinfo")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: onednn)
-    assert onednn_is_faster.__wrapped__() is expected
+    assert products._has_onednn_for_amd.__wrapped__() is expected

@@ -17,7 +17,7 @@ with job_log(snakemake.log[0], f"features of {machines}"):
     from offnote.config import Audio, Features, Gate, Slice
     from offnote.features import extract
 
-    # Or else, after some 1500 clips, all that the imports have made is searched for garbage, as long as 100 clips take.
+    # What the imports have made stays. To search it for garbage, once in some 1500 clips, takes as long as 100 clips.
     gc.freeze()
     settings = snakemake.params.settings
     mistakes = Mistakes()

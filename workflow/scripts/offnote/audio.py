@@ -90,6 +90,22 @@ class Recording:
         return first, last
 
 
+def require_readable(path: Path) -> None:
+    """Tell a recording that is not there, as when a disk is not mounted, from one that is broken.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or may not be read.
+    """
+    try:
+        path.open("rb").close()
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions or its disk") from error
+
+
 def info(path: Path) -> Recording:
     """Read a recording's header.
 
@@ -122,7 +138,7 @@ def read(
     first, last
         First sample and end of the stretch, counted at the file's own rate. `last` None: the end of the recording.
     noted
-        Is told what the header says, before anything is decoded or refused for it.
+        Is told what the header says, also that of a recording that is then refused.
 
     Returns
     -------
@@ -276,7 +292,7 @@ def _stretches_on(path: Path, audio: config.Audio, level: float, hold: float) ->
 @contextmanager
 def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
     """Open a recording for reading; what libsndfile raises then and later becomes an InputError."""
-    _require_readable(path)
+    require_readable(path)
     if path.suffix.lower() == ".raw":
         raise BrokenClipError(path, "a RAW file does not say its rate, nor its number of channels; convert it to WAV")
     try:
@@ -343,16 +359,6 @@ def _ogg_checksum(page: bytes) -> int:
     blank = page[: OGG_CHECKSUM.start] + bytes(4) + page[OGG_CHECKSUM.stop :]
     turned = zlib.crc32(blank.translate(BITS_TURNED_ROUND), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return int(f"{turned:032b}"[::-1], 2)
-
-
-def _require_readable(path: Path) -> None:
-    """Tell a recording that is not there, as when a disk is not mounted, from one that is broken."""
-    try:
-        path.open("rb").close()
-    except FileNotFoundError:
-        raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list") from None
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); mend its permissions or its disk") from error
 
 
 def _blocks(

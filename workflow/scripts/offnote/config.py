@@ -286,7 +286,7 @@ class Training(Section):
     epochs: Positive = Field(description="Passes over the training windows.")
     batch_size: Positive = Field(description="Windows in one step.")
     learning_rate: Annotated[float, Field(gt=0.0)] = Field(
-        description="Adam's step size; with the `fast` schedule it rises to five times that."
+        description="Adam's step size; with the `fast` schedule it rises above that, and falls to nothing."
     )
     adam_epsilon: Annotated[float, Field(gt=0.0)] = Field(description="Adam's epsilon (Keras 1.0e-7, torch 1.0e-8).")
     validation: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
@@ -299,7 +299,7 @@ class Training(Section):
     schedule: Literal["published", "fast"] = Field(
         "published",
         description="`published`: all `epochs`, at a constant `learning_rate`. `fast`: a share of the epochs "
-        "(`fast_share`), on windows that are centred, at a rate that rises to five times `learning_rate`, then falls "
+        "(`fast_share`), on windows that are centred, at a rate that rises above `learning_rate`, then falls "
         "to nothing; docs/speed.md says what it costs in AUC.",
     )
     stacked: bool = Field(

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchaudio.functional import melscale_fbanks
 
 from offnote import config
-from offnote.audio import Recording, info, read, slices
+from offnote.audio import Recording, info, read, require_readable, slices
 from offnote.cache import CachedClip, Frames, feature_settings, write
 from offnote.clips import Entry, Excluded
 from offnote.device import choose, set_threads
@@ -212,12 +212,12 @@ def _groups(bank: Tensor) -> Iterator[tuple[slice, slice]]:
 
 @dataclass(frozen=True)
 class _Clip:
-    """A clip whose place in its recording is known in samples, at the recording's own rate; None: to its end."""
+    """A clip whose place in its recording is known in samples, at the recording's own rate; `last` None: its end."""
 
     entry: Entry
     path: Path
-    first: int = 0
-    last: int | None = None
+    first: int
+    last: int | None
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ class _Plan:
     gated_seconds: float = 0.0
 
 
-_Decoding = Callable[[_Clip], NDArray[np.float32]]
+_Decode = Callable[[_Clip], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -293,14 +293,11 @@ def extract(
         def plan(entry: Entry) -> _Plan:
             return _planned(entry, files[entry.path], audio, slicing, gate)
 
-        # Whole recordings need not be opened twice.
-        plans, unplanned = [_Plan([_Clip(entry, files[entry.path])]) for entry in entries], list[Excluded]()
-        if slicing.length is not None or gate.level is not None or any(entry.start is not None for entry in entries):
-            outcomes = _in_order(pool, _or_broken(plan), entries, 2 * threads)
-            plans, unplanned = _apart(entries, progress(outcomes, len(entries), "recordings' headers"))
+        outcomes = _in_order(pool, _or_broken(plan), entries, 2 * threads)
+        plans, unplanned = _apart(entries, progress(outcomes, len(entries), "recordings looked for"))
         clips = [clip for plan in plans for clip in plan.clips]
         gated_seconds = sum(plan.gated_seconds for plan in plans)
-        log.info("%d clips of %d entries, %.1f s gated out", len(clips), len(plans), gated_seconds)
+        log.info("%d clips of %d entries, %.1f s gated out", len(clips), len(entries), gated_seconds)
         cached = chain(unplanned, progress(_cached(clips, pool, 2 * threads, audio, log_mel), len(clips), "clips"))
         write(
             output,
@@ -314,8 +311,12 @@ def extract(
 
 
 def _planned(entry: Entry, path: Path, audio: config.Audio, slicing: config.Slice, gate: config.Gate) -> _Plan:
+    if entry.start is None and slicing.length is None and gate.level is None:
+        # Its header is read as it is decoded; one that is missing is to be noticed before all that work.
+        require_readable(path)
+        return _Plan([_Clip(entry, path, first=0, last=None)])
     recording = info(path)
-    if entry.start is not None or (slicing.length is None and gate.level is None):
+    if entry.start is not None:
         return _Plan([_Clip(entry, path, *recording.sample_range(entry.start, entry.end))])
     ranges, gated_seconds = slices(path, audio, slicing, gate)
     if not ranges:
@@ -336,8 +337,9 @@ def _apart(entries: Iterable[Entry], outcomes: Iterable[_Plan | BrokenClipError]
     return plans, unplanned
 
 
-def _log_headers(headers: Sequence[Recording], audio: config.Audio) -> None:
-    for rate, count in sorted(Counter(header.sample_rate for header in headers).items()):
+def _log_counts(recordings: Sequence[Recording], audio: config.Audio) -> None:
+    """Count the clips by rate and channels of their recordings."""
+    for rate, count in sorted(Counter(recording.sample_rate for recording in recordings).items()):
         resampled = rate != audio.sample_rate and audio.other_rates == "resample"
         to_be = f", resampled to {audio.sample_rate} Hz" if resampled else ", refused"
         log.info("clips at %d Hz%s: %d", rate, "" if rate == audio.sample_rate else to_be, count)
@@ -345,7 +347,7 @@ def _log_headers(headers: Sequence[Recording], audio: config.Audio) -> None:
             log.warning(
                 "above %d Hz they are empty; set audio.sample_rate: %d if all recordings are so", rate // 2, rate
             )
-    for number, count in sorted(Counter(header.channels for header in headers).items()):
+    for number, count in sorted(Counter(recording.channels for recording in recordings).items()):
         log.info("clips from %d-channel recordings: %d", number, count)
 
 
@@ -368,7 +370,10 @@ def _cached(
     clips: Sequence[_Clip], pool: Executor, ahead: int, audio: config.Audio, log_mel: LogMel
 ) -> Iterator[CachedClip | Excluded]:
     hashes: dict[Path, Future[str]] = {}
-    headers: list[Recording] = []
+    opened: list[Recording] = []  # one for each clip
+
+    def decode(clip: _Clip) -> NDArray[np.float32]:
+        return _decoded(clip, audio, log_mel, opened.append)
 
     def hashed_on_the_way() -> Iterator[_Clip]:
         for clip in clips:
@@ -377,9 +382,7 @@ def _cached(
             yield clip
 
     transformed = _one_by_one if log_mel.window.device.type == "cpu" else _in_batches
-    outcomes = transformed(
-        hashed_on_the_way(), pool, ahead, lambda clip: _decoded(clip, audio, log_mel, headers.append), log_mel
-    )
+    outcomes = transformed(hashed_on_the_way(), pool, ahead, decode, log_mel)
     seen: dict[str, Entry] = {}
     told: set[Path] = set()
     for clip, outcome in zip(clips, outcomes, strict=True):
@@ -394,7 +397,7 @@ def _cached(
                 told.add(clip.path)
                 log.warning(COPY, clip.entry.path, clip.entry.split, first.path, first.split)
             yield CachedClip(clip.entry, sha256, outcome.samples, outcome.frames)
-    _log_headers(headers, audio)
+    _log_counts(opened, audio)
 
 
 def _excluded(entry: Entry, broken: BrokenClipError) -> Excluded:
@@ -415,19 +418,19 @@ def _or_broken(function: Callable[[T], R]) -> Callable[[T], R | BrokenClipError]
 
 
 def _one_by_one(
-    clips: Iterable[_Clip], pool: Executor, ahead: int, decoded: _Decoding, log_mel: LogMel
+    clips: Iterable[_Clip], pool: Executor, ahead: int, decode: _Decode, log_mel: LogMel
 ) -> Iterator[_Transformed | BrokenClipError]:
     """Give the frames of each clip, computed where it was decoded, in one of the threads."""
 
     def transformed(clip: _Clip) -> _Transformed:
-        samples = decoded(clip)
+        samples = decode(clip)
         return _Transformed(len(samples), log_mel(torch.from_numpy(samples)[None])[0].numpy())
 
     return _in_order(pool, _or_broken(transformed), clips, ahead)
 
 
 def _in_batches(
-    clips: Iterable[_Clip], pool: Executor, ahead: int, decoded: _Decoding, log_mel: LogMel
+    clips: Iterable[_Clip], pool: Executor, ahead: int, decode: _Decode, log_mel: LogMel
 ) -> Iterator[_Transformed | BrokenClipError]:
     """Give the frames of each clip, computed in batches while the threads decode the next ones.
 
@@ -439,7 +442,7 @@ def _in_batches(
     if device.type == "cuda":
         streams = cycle([torch.cuda.Stream(device), torch.cuda.Stream(device)])  # type: ignore[no-untyped-call]
     begun: deque[Callable[[], Iterable[_Transformed | BrokenClipError]]] = deque()
-    for batch in _batches(_in_order(pool, _or_broken(decoded), clips, ahead)):
+    for batch in _batches(_in_order(pool, _or_broken(decode), clips, ahead)):
         begun.append(_begin(batch, log_mel, next(streams)))
         if len(begun) > 1:
             yield from begun.popleft()()
@@ -523,6 +526,7 @@ class _AtOnce(Executor):
 def _in_order(pool: Executor, function: Callable[[T], R], items: Iterable[T], ahead: int) -> Iterator[R]:
     """Map in the pool, at most `ahead` items ahead of whoever takes the results."""
     if isinstance(pool, _AtOnce):
+        # There is nothing to wait for.
         yield from map(function, items)
         return
     waiting: deque[Future[R]] = deque()

@@ -1,4 +1,4 @@
-"""The matrix products of training, by the faster of the two libraries that PyTorch brings for them."""
+"""The matrix products of training, by one of the two libraries that PyTorch brings for them: MKL or oneDNN."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+# Below either, a product of oneDNN's may take longer than MKL's.
 LEAST_SIZE = 32
-"""Of rows, columns, and of what is summed over: below it, oneDNN's product costs more than it gains."""
+"""Of rows, of columns, and of what is summed over."""
+LEAST_MULTIPLICATIONS = 2**21
+
 PROCESSOR = Path("/proc/cpuinfo")
 """Where Linux describes the processor."""
 
 
 def product(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return what a linear layer makes of its input, without gradient.
+    """Return what a linear layer makes of its input, where no gradient is asked of PyTorch.
 
-    On processors of AMD with AVX-512 oneDNN multiplies in single precision. PyTorch's usual product, MKL's, takes twice
-    as long there, as it has these instructions for Intel's processors only. Which of them it is depends on the
-    processor and on the tensors, and on no measurement: on one machine, the same numbers always come out the same.
+    MKL, which PyTorch multiplies by otherwise, has AVX-512 for Intel's processors only. On those of AMD that have it,
+    oneDNN takes as little as half the time. Which of them it is depends on processor and tensors, and on no
+    measurement: on one machine, the same numbers always come out the same.
 
     Parameters
     ----------
@@ -37,44 +40,38 @@ def product(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     >>> product(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [5.0, 6.0]]), torch.tensor([0.5, 0.0]))
     tensor([[11.5000, 17.0000]])
     """
-    if onednn_is_faster() and _for_onednn(given, weight):
+    if _has_onednn_for_amd() and _gains(given, weight):
         return _by_onednn(given, weight, bias)
     return given @ weight.t() if bias is None else torch.addmm(bias, given, weight.t())
 
 
 @cache
-def onednn_is_faster() -> bool:
-    """Tell whether oneDNN's product is faster than MKL's on this processor.
-
-    Returns
-    -------
-    bool
-        It is one of AMD with AVX-512, and PyTorch was built with oneDNN.
-
-    Examples
-    --------
-    >>> onednn_is_faster() in (True, False)
-    True
-    """
+def _has_onednn_for_amd() -> bool:
+    """Tell whether the processor is one of AMD with AVX-512, and PyTorch was built with oneDNN."""
     onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     if not onednn or torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     return PROCESSOR.exists() and "AuthenticAMD" in PROCESSOR.read_text()
 
 
-def _for_onednn(given: Tensor, weight: Tensor) -> bool:
+def _gains(given: Tensor, weight: Tensor) -> bool:
+    """Tell whether oneDNN is the one for these matrices."""
+    (rows, inputs), outputs = given.shape, len(weight)
     return (
         given.dtype == torch.float32
         and given.device.type == "cpu"
-        and min(*given.shape, len(weight)) >= LEAST_SIZE
+        and min(rows, inputs, outputs) >= LEAST_SIZE
+        and rows * inputs * outputs >= LEAST_MULTIPLICATIONS
         and _is_dense(given)
         and _is_dense(weight)
+        # Its product has none, and it multiplies in the precision of what it is given.
+        and not torch.is_grad_enabled()
         and not torch.is_autocast_enabled("cpu")
     )
 
 
 def _is_dense(matrix: Tensor) -> bool:
-    """Tell whether a matrix, or what it is the transpose of, has no gaps: with some, oneDNN takes 500 times as long."""
+    """Tell whether a matrix, or its transpose, has no gaps: with some, oneDNN may take 500 times as long."""
     return matrix.is_contiguous() or matrix.t().is_contiguous()
 
 
