@@ -98,14 +98,15 @@ class Device:
 def log_mel(on: Device, settings: Settings) -> Line:
     """Time the log-mel spectrograms of clips that are on the device already."""
     rate = settings.audio.sample_rate
-    module = LogMel(settings.features, rate).to(on.device)
+    transform = LogMel(settings.features, rate, on.device)
     samples = torch.rand(CLIPS_AT_ONCE, CLIP_SECONDS * rate, device=on.device)
-    frames = module(samples).shape[1]
+    frames = transform(samples).shape[1]
     n_mels, n_fft = settings.features.n_mels, settings.features.n_fft
     # Of a real transform about half of 5 n log2(n); it is in double precision, which the floor lets pass as single.
-    operations = frames * (2.5 * n_fft * np.log2(n_fft) + 2 * int(torch.count_nonzero(module.bank)))
+    weights = sum(int(torch.count_nonzero(bank)) for bank in transform.banks)
+    operations = frames * (2.5 * n_fft * np.log2(n_fft) + 2 * weights)
     traffic = NUMBER_BYTES * (samples.shape[1] + frames * n_mels)
-    seconds = _seconds(on.device, lambda: module(samples))
+    seconds = _seconds(on.device, lambda: transform(samples))
     return Line(
         "log-mel spectrograms, 10 s clips on the device", CLIPS_AT_ONCE / seconds, "clips/s", None,
         *on.floor(operations, traffic),

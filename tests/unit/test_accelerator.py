@@ -249,23 +249,6 @@ def test_a_fit_goes_on_from_its_checkpoint(
 Plant = Callable[[pytest.MonkeyPatch], None]
 
 
-def leave_buffer(name: str) -> Plant:
-    """Keep a tensor of the log-mel spectrogram as a plain attribute, which `to` does not move."""
-
-    def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        make = features.LogMel.__init__
-
-        def made(log_mel: features.LogMel, *settings: Any) -> None:
-            make(log_mel, *settings)
-            tensor = getattr(log_mel, name)
-            delattr(log_mel, name)
-            setattr(log_mel, name, tensor)
-
-        monkeypatch.setattr(features.LogMel, "__init__", made)
-
-    return plant
-
-
 def leave_network(monkeypatch: pytest.MonkeyPatch) -> None:
     make = detectors._network
 
@@ -277,15 +260,15 @@ def leave_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(detectors, "_network", made)
 
 
-def leave_moment(name: str) -> Plant:
+def leave_attribute(kind: type, name: str) -> Plant:
     def plant(monkeypatch: pytest.MonkeyPatch) -> None:
-        make = training.Adam.__init__
+        make = kind.__init__  # type: ignore[misc]
 
-        def made(optimiser: training.Adam, *settings: Any) -> None:
-            make(optimiser, *settings)
-            setattr(optimiser, name, left(getattr(optimiser, name)))
+        def made(self: Any, *settings: Any) -> None:
+            make(self, *settings)
+            setattr(self, name, left(getattr(self, name)))
 
-        monkeypatch.setattr(training.Adam, "__init__", made)
+        monkeypatch.setattr(kind, "__init__", made)
 
     return plant
 
@@ -324,8 +307,8 @@ def forget_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MISTAKES: dict[str, tuple[str, Plant]] = {
-    "window": ("extract", leave_buffer("window")),
-    "filter bank": ("extract", leave_buffer("bank")),
+    "window": ("extract", leave_attribute(features.LogMel, "window")),
+    "filter bank": ("extract", leave_attribute(features.LogMel, "banks")),
     "frames out": ("extract", forget_cpu),
     "network fitted": ("fit", leave_network),
     "batch": ("fit", leave_argument(training, "gradient_of", 1)),
@@ -333,8 +316,8 @@ MISTAKES: dict[str, tuple[str, Plant]] = {
     "count of the step": ("fit", leave_count),
     "index of the windows": ("fit", leave_argument(training, "gather", 1)),
     "features": ("fit", leave_argument(training, "gather", 0)),
-    "first moment": ("fit", leave_moment("_means")),
-    "second moment": ("fit", leave_moment("_squares")),
+    "first moment": ("fit", leave_attribute(training.Adam, "_means")),
+    "second moment": ("fit", leave_attribute(training.Adam, "_squares")),
     "windows validated": ("fit", leave_argument(training, "reconstruction_errors", 1)),
     "network scoring": ("score", leave_network),
     "windows scored": ("score", leave_argument(detectors, "reconstruction_errors", 1)),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from io import FileIO
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -99,7 +100,7 @@ def require_readable(path: Path) -> None:
         The file is missing, or may not be read.
     """
     try:
-        path.open("rb").close()
+        FileIO(path).close()
     except FileNotFoundError:
         raise InputError(f"{path}: there is no such recording; mend the path or take it out of the list") from None
     except OSError as error:

@@ -44,7 +44,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class LogMel(torch.nn.Module):
+class LogMel:
     """The log-mel spectrogram of the published baselines, as librosa computes it, frame-major.
 
     Centred frames under a periodic Hann window, magnitude to a power, mel bank, ``20 / power * log10``.
@@ -55,6 +55,8 @@ class LogMel(torch.nn.Module):
         The settings.
     sample_rate
         Samples per second.
+    device
+        Where to compute; the CPU, if nothing is said.
 
     Notes
     -----
@@ -74,15 +76,13 @@ class LogMel(torch.nn.Module):
     torch.Size([1, 313, 64])
     """
 
-    window: Tensor
-    bank: Tensor
-
-    def __init__(self, features: config.Features, sample_rate: int) -> None:
-        super().__init__()
+    def __init__(self, features: config.Features, sample_rate: int, device: torch.device | None = None) -> None:
         self.features = features
-        self.register_buffer("window", torch.hann_window(features.n_fft, dtype=torch.float64))
-        self.register_buffer("bank", mel_bank(features, sample_rate).float())
-        self._groups = list(_groups(self.bank))
+        self.device = device or torch.device("cpu")
+        self.window = torch.hann_window(features.n_fft, dtype=torch.float64).to(self.device)
+        bank = mel_bank(features, sample_rate).float()
+        self._groups = list(_groups(bank))
+        self.banks = [bank[group].contiguous().to(self.device) for group in self._groups]
 
     @property
     def fewest_samples(self) -> int:
@@ -90,13 +90,13 @@ class LogMel(torch.nn.Module):
         return self.features.n_fft // 2 + 1 if self.features.padding == "reflect" else 1
 
     @torch.inference_mode()
-    def forward(self, samples: Tensor) -> Tensor:
+    def __call__(self, samples: Tensor) -> Tensor:
         """Compute the log-mel spectrograms of clips of one length.
 
         Parameters
         ----------
         samples
-            float32, shape (clips, samples), on the module's device; at least :attr:`fewest_samples` each.
+            float32, shape (clips, samples), on the device; at least :attr:`fewest_samples` each.
 
         Returns
         -------
@@ -105,30 +105,29 @@ class LogMel(torch.nn.Module):
         """
         clips, count = len(samples), 1 + samples.shape[-1] // self.features.hop_length
         log_mel = samples.new_empty(clips, count, self.features.n_mels)
-        on_cpu = samples.device.type == "cpu"
+        on_cpu = self.device.type == "cpu"
         clips_at_once, frames_at_once = (1, CPU_FRAMES) if on_cpu else (clips, max(1, GPU_FRAMES // clips))
-        for clip in range(0, clips, clips_at_once):
-            of_clips = samples[clip : clip + clips_at_once]
-            for first in range(0, count, frames_at_once):
-                last = min(count, first + frames_at_once)
-                log_mel[clip : clip + clips_at_once, first:last] = self._log_mel(of_clips, first, last)
+        starts = range(0, count, frames_at_once)
+        for of_clips, out in zip(*(torch.split(each, clips_at_once) for each in (samples, log_mel)), strict=True):
+            for first, run in zip(starts, torch.split(out, frames_at_once, dim=1), strict=True):
+                self._log_mel(of_clips, first, run)
         return log_mel
 
-    def _log_mel(self, samples: Tensor, first: int, last: int) -> Tensor:
-        """Compute a run of the frames of clips: (clips, last - first, n_mels)."""
-        magnitude = samples.new_empty(len(samples), last - first, len(self.bank))
-        at_once = CPU_TRANSFORMED if samples.device.type == "cpu" else last - first
-        blocks = torch.split(magnitude, at_once, dim=1)
-        for start, block in zip(range(first, last, at_once), blocks, strict=True):
+    def _log_mel(self, samples: Tensor, first: int, out: Tensor) -> None:
+        """Compute the frames of clips from `first` on, as many as `out` has: (clips, frames, n_mels)."""
+        magnitude = samples.new_empty(len(samples), out.shape[1], self.features.n_fft // 2 + 1)
+        at_once = CPU_TRANSFORMED if self.device.type == "cpu" else out.shape[1]
+        starts = range(first, first + out.shape[1], at_once)
+        for start, block in zip(starts, torch.split(magnitude, at_once, dim=1), strict=True):
             frames = self._frames(samples, start, block.shape[1])
             # Rounded here, as librosa does: from now on no digit of a weak band is lost beside a strong one.
             spectrum = torch.fft.rfft(frames * self.window).to(torch.complex64)
             add_parts(torch.view_as_real(spectrum).square_(), out=block)
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)
-        mel = self.in_bands(magnitude)
+        mel = self.in_bands(magnitude.flatten(0, 1))
         mel = mel.clamp_(self.features.epsilon) if self.features.log == "clamp" else mel.add_(self.features.epsilon)
-        return mel.log10_().mul_(20 / self.features.power)
+        torch.mul(mel.log10_().view_as(out), 20 / self.features.power, out=out)
 
     def in_bands(self, magnitude: Tensor) -> Tensor:
         """Multiply with the mel bank, leaving out most of its zeros.
@@ -136,14 +135,15 @@ class LogMel(torch.nn.Module):
         Parameters
         ----------
         magnitude
-            float32, shape (..., n_fft // 2 + 1), on the module's device.
+            float32, shape (frames, n_fft // 2 + 1), on the device.
 
         Returns
         -------
         Tensor
-            float32, shape (..., n_mels).
+            float32, shape (frames, n_mels).
         """
-        return torch.cat([magnitude[..., rows] @ self.bank[rows, bands] for rows, bands in self._groups], dim=-1)
+        products = [magnitude[:, rows] @ bank for (rows, _), bank in zip(self._groups, self.banks, strict=True)]
+        return torch.cat(products, dim=1)
 
     def _frames(self, samples: Tensor, first: int, count: int) -> Tensor:
         """Cut frames out of clips, around every `hop_length`-th sample, in double precision: (clips, count, n_fft)."""
@@ -285,7 +285,7 @@ def extract(
     """
     set_threads(1)
     chosen = choose(device, require_gpu)
-    log_mel = LogMel(features, audio.sample_rate).to(chosen)
+    log_mel = LogMel(features, audio.sample_rate, chosen)
     files = {entry.path: root / entry.path for entry in entries}
     files |= {path: Path(file) for path, file in (elsewhere or {}).items()}
     with _AtOnce() if threads == 1 else ThreadPoolExecutor(threads) as pool:
@@ -381,7 +381,7 @@ def _cached(
                 hashes[clip.path] = pool.submit(sha256_of, clip.path)
             yield clip
 
-    transformed = _one_by_one if log_mel.window.device.type == "cpu" else _in_batches
+    transformed = _one_by_one if log_mel.device.type == "cpu" else _in_batches
     outcomes = transformed(hashed_on_the_way(), pool, ahead, decode, log_mel)
     seen: dict[str, Entry] = {}
     told: set[Path] = set()
@@ -437,7 +437,7 @@ def _in_batches(
     The device begins with a batch before the frames of the one before are asked of it: of two batches in a row, each on
     its own stream, one is copied while the other is computed.
     """
-    device = log_mel.window.device
+    device = log_mel.device
     streams: Iterator[torch.cuda.Stream | None] = repeat(None)
     if device.type == "cuda":
         streams = cycle([torch.cuda.Stream(device), torch.cuda.Stream(device)])  # type: ignore[no-untyped-call]
@@ -458,10 +458,10 @@ def _begin(
         return lambda: [batch]
     samples = torch.from_numpy(np.stack(batch))
     if stream is None:
-        computed = log_mel(samples.to(log_mel.window.device))
+        computed = log_mel(samples.to(log_mel.device))
         return lambda: _by_clip(computed.cpu(), samples)
     with torch.cuda.stream(stream):
-        computed = log_mel(samples.pin_memory().to(log_mel.window.device, non_blocking=True))
+        computed = log_mel(samples.pin_memory().to(log_mel.device, non_blocking=True))
         # Into pinned memory: a copy into any other would wait for the device.
         frames = torch.empty_like(computed, device="cpu", pin_memory=True).copy_(computed, non_blocking=True)
         done = stream.record_event()

@@ -42,7 +42,7 @@ def digest(value: Any) -> str:
 def sha256_of(path: Path) -> str:
     """Return the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, hashlib.sha256).hexdigest()
 
 
 def derive_seed(seed: int, trial: int, name: str) -> int:
