@@ -119,8 +119,10 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     contents["there.RAW"] = wave[44:]
     for name, content in (contents | {"cut.flac": flac[: len(flac) // 2]}).items():
         (folder / name).write_bytes(content)
+    (folder / "folder.wav").mkdir()
     return {
         "missing": (folder / "missing.wav", "no such recording"),
+        "folder": (folder / "folder.wav", r"cannot be read \(Is a directory\)"),
         "missing, without a header": (folder / "missing.raw", "no such recording"),
         "without a header": (folder / "there.RAW", "does not say its rate"),
         "junk": (folder / "junk.wav", "no audio file"),
@@ -145,6 +147,7 @@ def broken_files(folder: Path) -> dict[str, tuple[Path, str]]:
     "fault",
     [
         "missing",
+        "folder",
         "missing, without a header",
         "without a header",
         "junk",

@@ -397,6 +397,15 @@ def test_the_log_counts_what_was_done(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "off.wav: the gate leaves no slice" in caplog.text
 
 
+def test_the_log_counts_entries_whose_header_is_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    entries = recordings(tmp_path)[:2]
+    (tmp_path / entries[0].path).write_bytes(b"RIFF")
+    with caplog.at_level(logging.INFO):
+        extract(tmp_path, entries, slicing=config.Slice(length=1.0), broken_clips="exclude")
+    assert "3 clips of 2 entries, 0.0 s gated out" in caplog.text
+    assert "clips at 16000 Hz: 3" in caplog.text
+
+
 def test_the_log_tells_of_a_test_clip_that_is_a_copy_of_a_training_clip(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -139,7 +139,7 @@ def read(
     first, last
         First sample and end of the stretch, counted at the file's own rate. `last` None: the end of the recording.
     noted
-        Is told what the header says, also that of a recording that is then refused.
+        Is told what the header says, where it can be read, also that of a recording that is then refused for it.
 
     Returns
     -------

@@ -21,7 +21,7 @@ def product(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
     """Return what a linear layer makes of its input, where no gradient is asked of PyTorch.
 
     MKL, which PyTorch multiplies by otherwise, has AVX-512 for Intel's processors only. On those of AMD that have it,
-    oneDNN takes as little as half the time. Which of them it is depends on processor and tensors, and on no
+    oneDNN takes as little as half the time. Which of them it is depends on processor, tensors and settings, and on no
     measurement: on one machine, the same numbers always come out the same.
 
     Parameters
