@@ -19,7 +19,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 import torch
-from offnote import cache
+from offnote import cache, products
 from offnote.cache import CachedClip
 from offnote.clips import Entry
 from offnote.config import ROOT, Precision, Settings, resolve
@@ -85,8 +85,9 @@ class Device:
         long, other = torch.rand(2, numbers, device=device)
         flops: dict[Precision, float] = {}
         for precision in dict.fromkeys(("float32", *precisions)):
-            with products_in(precision, device):
-                flops[precision] = 2 * size**3 / _seconds(device, lambda: matrix @ matrix)
+            # By the library that training multiplies by.
+            with products_in(precision, device), torch.no_grad():
+                flops[precision] = 2 * size**3 / _seconds(device, lambda: products.product(matrix, matrix))
         copy = _seconds(device, lambda: other.copy_(long))
         return cls(device, flops, 2 * NUMBER_BYTES * numbers / copy)
 

@@ -78,11 +78,11 @@ def copied(demo: Workflow, tmp_path_factory: pytest.TempPathFactory) -> Workflow
     [
         (
             "features",
-            ".log10_().mul_(20 /",
-            ".log10_().mul_(10 * 2 /",
+            "20 / self.features.power",
+            "10 * 2 / self.features.power",
             {"features": 3, "train": 3, "score": 3, "evaluate": 1, "figures": 3},
         ),
-        ("features", "    def forward(", "    # A remark.\n    def forward(", {}),
+        ("features", "    def _log_mel(", "    # A remark.\n    def _log_mel(", {}),
         ("training", "MEAN_DECAY = 0.9\n", "MEAN_DECAY = 0.8\n", {"train": 3, "score": 3, "evaluate": 1, "figures": 3}),
         ("scores", "exact.mean()", "exact.sum() / len(exact)", {"score": 3, "evaluate": 1, "figures": 3}),
         ("evaluation", "TOLERANCE = 1e-6", "TOLERANCE = 2e-6", {"evaluate": 1, "figures": 3}),
