@@ -81,8 +81,9 @@ class LogMel:
         self.device = device or torch.device("cpu")
         self.window = torch.hann_window(features.n_fft, dtype=torch.float64).to(self.device)
         bank = mel_bank(features, sample_rate).float()
-        self._groups = list(_groups(bank))
-        self.banks = [bank[group].contiguous().to(self.device) for group in self._groups]
+        groups = list(_groups(bank))
+        self._rows = [rows for rows, _ in groups]
+        self.banks = [bank[group].contiguous().to(self.device) for group in groups]
 
     @property
     def fewest_samples(self) -> int:
@@ -142,8 +143,7 @@ class LogMel:
         Tensor
             float32, shape (frames, n_mels).
         """
-        products = [magnitude[:, rows] @ bank for (rows, _), bank in zip(self._groups, self.banks, strict=True)]
-        return torch.cat(products, dim=1)
+        return torch.cat([magnitude[:, rows] @ bank for rows, bank in zip(self._rows, self.banks, strict=True)], dim=1)
 
     def _frames(self, samples: Tensor, first: int, count: int) -> Tensor:
         """Cut frames out of clips, around every `hop_length`-th sample, in double precision: (clips, count, n_fft)."""
