@@ -81,6 +81,11 @@ class Job:
         return self.facts["JobState"]
 
     @property
+    def ended(self) -> bool:
+        """Whether it has come to an end, good or bad."""
+        return self.state not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
+
+    @property
     def gpus(self) -> int:
         """How many GPUs the job was given."""
         found = re.search(r"gres:gpu:(\d+)", self.facts.get("TresPerJob", ""))
@@ -145,7 +150,9 @@ class Slurm:
             _run("scontrol", "requeue", str(number))
         wait("not in the queue again", lambda: self.job(number).state == "PENDING")
         wait("not stopped", lambda: not processes_of(number) and self.node_states() == {"idle"})
-        # Otherwise Slurm lets two minutes go by.
+        # Otherwise Slurm lets two minutes go by. Some time it needs: to a node, which counts whole seconds, a start in
+        # the second of the stop is that of the stopped job, and it refuses it ("Job credential revoked").
+        time.sleep(2)
         _run("scontrol", "update", f"JobId={number}", "StartTime=now")
 
     def node_states(self) -> set[str]:

@@ -36,7 +36,8 @@ def test_in_one_allocation_a_requeue_in_mid_training_changes_no_byte(
     number = submit_allocation(slurm, flow, LONG)
     wait("no checkpoint", lambda: bool(flow.files("cache/checkpoints/*/*.safetensors")), seconds=180)
     slurm.requeue(number, by_itself=out_of_time)
-    wait("not done", lambda: slurm.job(number).state == "COMPLETED", seconds=300)
+    wait("not done", lambda: slurm.job(number).ended, seconds=300)
+    assert slurm.job(number).state == "COMPLETED"
     assert slurm.job(number).facts["Restarts"] == "1"
     log = (flow.folder / "logs/train/small/rotor/id_00/trial_0.log").read_text()
     assert "training goes on after epoch" in log
