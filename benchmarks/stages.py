@@ -27,11 +27,12 @@ from offnote.detectors import fit_scope
 from offnote.device import set_threads
 from offnote.errors import InputError
 from offnote.evaluation import MachineScores, evaluate
-from offnote.features import CPU_TRANSFORMED, LogMel, add_parts, extract
+from offnote.features import CPU_TRANSFORMED, LogMel, extract
 from offnote.models import Autoencoder
 from offnote.plan import Run, plan
 from offnote.report import draw_machine
 from offnote.scoring import score_machine
+from offnote.spectra import squared_magnitudes
 from offnote.training import WindowSource, fit, start
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -118,8 +119,7 @@ def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precis
         blocks = torch.split(magnitude, CPU_TRANSFORMED)
         for first, block in zip(range(0, len(magnitude) * hop, CPU_TRANSFORMED * hop), blocks, strict=True):
             stretch = samples[first : first + (len(block) - 1) * hop + n_fft].to(precision)
-            spectrum = torch.fft.rfft(stretch.unfold(0, n_fft, hop) * window).to(torch.complex64)
-            add_parts(torch.view_as_real(spectrum).square_(), out=block)
+            squared_magnitudes(stretch.unfold(0, n_fft, hop) * window, out=block)
         log_mel.in_bands(magnitude)
 
     for path in paths[:8]:

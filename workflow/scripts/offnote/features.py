@@ -24,6 +24,7 @@ from offnote.device import choose, set_threads
 from offnote.errors import BrokenClipError, InputError
 from offnote.logs import log, progress
 from offnote.provenance import sha256_of
+from offnote.spectra import squared_magnitudes
 from offnote.wording import first_of
 
 # Frames worked on at once: those of an hour-long clip take no more memory than those of a short one.
@@ -120,10 +121,7 @@ class LogMel:
         at_once = CPU_TRANSFORMED if self.device.type == "cpu" else out.shape[1]
         starts = range(first, first + out.shape[1], at_once)
         for start, block in zip(starts, torch.split(magnitude, at_once, dim=1), strict=True):
-            frames = self._frames(samples, start, block.shape[1])
-            # Rounded here, as librosa does: from now on no digit of a weak band is lost beside a strong one.
-            spectrum = torch.fft.rfft(frames * self.window).to(torch.complex64)
-            add_parts(torch.view_as_real(spectrum).square_(), out=block)
+            squared_magnitudes(self._frames(samples, start, block.shape[1]) * self.window, out=block)
         if self.features.power != 2.0:
             magnitude.pow_(self.features.power / 2)
         mel = self.in_bands(magnitude.flatten(0, 1))
@@ -164,15 +162,6 @@ class LogMel:
             stretch[:, :before] = samples[:, 1 : before + 1].flip(-1) if reflects else 0
         if after:
             stretch[:, -after:] = samples[:, length - 1 - after : length - 1].flip(-1) if reflects else 0
-
-
-def add_parts(squares: Tensor, out: Tensor) -> None:
-    """Add what stands for real and for imaginary parts, (..., 2); on the CPU by NumPy, in two thirds of the time."""
-    if out.device.type == "cpu":
-        parts = squares.numpy()
-        np.add(parts[..., 0], parts[..., 1], out=out.numpy())
-    else:
-        torch.add(squares[..., 0], squares[..., 1], out=out)
 
 
 def mel_bank(features: config.Features, sample_rate: int) -> Tensor:

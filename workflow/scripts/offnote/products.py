@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from offnote.processor import is_of_amd
 
 # Below either, a product of oneDNN's may take longer than MKL's.
 LEAST_SIZE = 32
 """Of rows, of columns, and of what is summed over."""
 LEAST_MULTIPLICATIONS = 2**21
-
-PROCESSOR = Path("/proc/cpuinfo")
-"""Where Linux describes the processor."""
 
 
 def product(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -49,9 +47,7 @@ def product(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 def _has_onednn_for_amd() -> bool:
     """Tell whether the processor is one of AMD with AVX-512, and PyTorch was built with oneDNN."""
     onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    if not onednn or torch.backends.cpu.get_cpu_capability() != "AVX512":
-        return False
-    return PROCESSOR.exists() and "AuthenticAMD" in PROCESSOR.read_text()
+    return onednn and torch.backends.cpu.get_cpu_capability() == "AVX512" and is_of_amd()
 
 
 def _gains(given: Tensor, weight: Tensor) -> bool:

@@ -14,7 +14,17 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
-LIBRARIES = ("torch", "torchaudio", "numpy", "scikit-learn", "h5py", "soundfile", "safetensors", "snakemake")
+LIBRARIES = (
+    "torch",
+    "torchaudio",
+    "numpy",
+    "scikit-learn",
+    "opencv-python-headless",
+    "h5py",
+    "soundfile",
+    "safetensors",
+    "snakemake",
+)
 
 
 def canonical_json(value: Any) -> str:
