@@ -27,7 +27,7 @@ def squared_magnitudes(frames: Tensor, out: Tensor) -> None:
     frames
         float32 or float64, shape (..., n_fft). They may be written over.
     out
-        float32, shape (..., n_fft // 2 + 1), on the same device: where the squared magnitudes go.
+        float32, shape (..., n_fft // 2 + 1), without gaps, on the same device: where the squared magnitudes go.
 
     Examples
     --------
@@ -53,14 +53,22 @@ def _by_opencv(frames: Tensor, out: Tensor) -> None:
     rows = frames.contiguous().view(-1, n_fft).numpy()
     # In place. Of each row: the real part at frequency 0; real and imaginary part at each of the others, in turn; and,
     # where their number is even, the real part at the last one, which has no other.
-    transformed = torch.from_numpy(opencv.dft(rows, rows, flags=opencv.DFT_ROWS))
-    parts = transformed.float().square_().view_as(frames).numpy()
-    real, imaginary = parts[..., 1 : n_fft - 1 : 2], parts[..., 2::2]
-    squared = out.numpy()
-    squared[..., 0] = parts[..., 0]
-    np.add(real, imaginary[..., : real.shape[-1]], out=squared[..., 1 : real.shape[-1] + 1])
+    transformed = opencv.dft(rows, rows, flags=opencv.DFT_ROWS)
+    # All rows in one line, whose neighbours NumPy adds in two thirds of the time that it takes row by row. The last sum
+    # of a row may reach into the next row: it is not used.
+    width = n_fft + n_fft % 2
+    line = np.empty(len(rows) * width + 1, dtype=np.float32)
+    parts = line[:-1].reshape(len(rows), width)
+    # What is not finite afterwards is found in the spectrogram.
+    with np.errstate(over="ignore", invalid="ignore"):
+        parts[:, :n_fft], parts[:, n_fft:], line[-1] = transformed, 0, 0
+        np.square(line, out=line)
+        sums = (line[1::2] + line[2::2]).reshape(len(rows), width // 2)
+    squared, pairs = out.view(len(rows), -1).numpy(), (n_fft - 1) // 2
+    squared[:, 0] = parts[:, 0]
+    squared[:, 1 : pairs + 1] = sums[:, :pairs]
     if n_fft % 2 == 0:
-        squared[..., -1] = parts[..., -1]
+        squared[:, -1] = parts[:, -1]
 
 
 @cache
