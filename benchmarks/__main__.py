@@ -33,6 +33,8 @@ def main() -> None:
         f"`{command}`, {options.repetitions} repetitions, {options.cores} cores, Python {platform.python_version()}, "
         f"{platform.system()} on {platform.machine()}. Medians, and in brackets the lowest and the highest."
     )
+    if not options.full:
+        about += " Goals are those of the full sizes, `--full`: in smaller jobs starts weigh more."
     rows: list[Row] = []
     try:
         limited_to(options.cores)
@@ -43,7 +45,7 @@ def main() -> None:
             write_tables(options.folder, name, rows, about)
     except InputError as error:
         sys.exit(f"benchmarks: {error}")
-    print(as_markdown(rows))
+    print(f"{about}\n\n{as_markdown(rows)}")
     print(f"{options.folder / name}.csv and .md hold this table.")
 
 
