@@ -82,7 +82,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether it has come to an end, good or bad."""
+        """Whether it neither runs nor waits for its turn any more."""
         return self.state not in {"PENDING", "CONFIGURING", "RUNNING", "COMPLETING"}
 
     @property
@@ -150,9 +150,10 @@ class Slurm:
             _run("scontrol", "requeue", str(number))
         wait("not in the queue again", lambda: self.job(number).state == "PENDING")
         wait("not stopped", lambda: not processes_of(number) and self.node_states() == {"idle"})
-        # Otherwise Slurm lets two minutes go by. Some time it needs: to a node, which counts whole seconds, a start in
-        # the second of the stop is that of the stopped job, and it refuses it ("Job credential revoked").
+        # A node counts whole seconds, and takes a start in the second of the stop for one of the stopped job's: it
+        # refuses it ("Job credential revoked").
         time.sleep(2)
+        # Otherwise Slurm lets two minutes go by.
         _run("scontrol", "update", f"JobId={number}", "StartTime=now")
 
     def node_states(self) -> set[str]:

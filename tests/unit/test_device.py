@@ -15,6 +15,7 @@ import pytest
 import torch
 from offnote import device
 from offnote.errors import InputError
+from offnote.processor import is_of_amd
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is here")
@@ -95,6 +96,7 @@ def test_cpu_is_always_there() -> None:
     described = device.describe(chosen)
     assert described["type"] == "cpu"
     assert described["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert described["processor"] == ("AMD" if is_of_amd() else "other")
     assert not device.gpu_expected("cpu", require_gpu=False)
 
 

@@ -110,6 +110,7 @@ def test_products_with_a_gradient_are_left_to_pytorch() -> None:
         ("AVX512", True, False, False),
         ("AVX512", False, True, False),
         ("AVX2", True, True, False),
+        ("DEFAULT", True, True, False),
     ],
 )
 def test_which_library_it_is_depends_on_the_processor(

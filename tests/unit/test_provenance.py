@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
 import pytest
 from offnote import provenance
 
@@ -97,3 +99,9 @@ def test_commit(tmp_path: Path) -> None:
     assert len(commit) == 40
     (tmp_path / "file").write_text("b")
     assert provenance.git_commit(tmp_path) == f"{commit}-dirty"
+
+
+def test_the_versions_are_those_that_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "LIBRARIES", ("numpy", "offnote-of-nobody"))
+    found = provenance.versions()
+    assert found == {"python": platform.python_version(), "numpy": np.__version__, "offnote-of-nobody": "missing"}

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import cv2
+import sys
+
 import numpy as np
 import pytest
 import torch
 from offnote import spectra
+from offnote.errors import InputError
 from offnote.spectra import squared_magnitudes
 from torch import Tensor
 
 from tests.small import generator
 
+cv2 = pytest.importorskip("cv2", reason="there is no OpenCV for this machine")
 either_library = pytest.mark.parametrize("of_amd", [False, True], ids=["pytorch", "opencv"])
 
 
@@ -26,7 +29,7 @@ def squared(frames: Tensor) -> Tensor:
 
 
 @either_library
-@pytest.mark.parametrize("n_fft", [1, 2, 3, 4, 5, 100, 441, 1021, 1024, 4096])
+@pytest.mark.parametrize("n_fft", [2, 4, 6, 100, 882, 1024, 2042, 4096])
 def test_it_is_the_squared_magnitude(n_fft: int, of_amd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectra, "is_of_amd", lambda: of_amd)
     frames = made(2, 7, n_fft)
@@ -60,14 +63,36 @@ def test_a_frame_comes_to_the_same_bits_whatever_is_beside_it(of_amd: bool, monk
 
 def test_opencv_keeps_to_the_thread_that_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectra, "is_of_amd", lambda: True)
-    threads = cv2.getNumThreads()
-    try:
-        cv2.setNumThreads(4)
-        spectra._opencv.cache_clear()
+    threads: list[int] = []
+    monkeypatch.setattr(cv2, "setNumThreads", threads.append)
+    spectra._opencv.cache_clear()
+    squared(made(3, 16))
+    squared(made(3, 16))
+    assert threads == [1]
+    spectra._opencv.cache_clear()
+
+
+def test_opencv_missing_where_it_is_needed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectra, "is_of_amd", lambda: True)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    spectra._opencv.cache_clear()
+    with pytest.raises(InputError, match="OpenCV, which features need"):
         squared(made(3, 16))
-        assert cv2.getNumThreads() == 1
-    finally:
-        cv2.setNumThreads(threads)
+
+
+@either_library
+@pytest.mark.parametrize("scale", [1e19, 1e30, 1e300, np.inf, np.nan])
+def test_what_is_too_large_is_not_finite_and_nothing_else(
+    scale: float, of_amd: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectra, "is_of_amd", lambda: of_amd)
+    frames = made(5, 16)
+    expected = squared(frames)
+    frames[2] *= scale
+    found = squared(frames)
+    assert not found[2].isfinite().all()
+    others = [0, 1, 3, 4]
+    assert torch.equal(found[others], expected[others])
 
 
 @either_library

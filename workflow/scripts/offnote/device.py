@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from offnote.errors import InputError
 from offnote.files import lock
 from offnote.logs import log
+from offnote.processor import is_of_amd
 
 if TYPE_CHECKING:
     import torch
@@ -303,6 +304,8 @@ def describe(device: torch.device) -> dict[str, str | int]:
         described["cuda"] = str(torch.version.cuda)
     else:
         described["capability"] = torch.backends.cpu.get_cpu_capability()
+        # Libraries take other ways on AMD's processors, of which the last digits tell.
+        described["processor"] = "AMD" if is_of_amd() else "other"
         described["threads"] = torch.get_num_threads()
     return described | {"torch": str(torch.__version__)}
 

@@ -1,4 +1,4 @@
-"""Whose processor this is: libraries of Intel's take their best instructions on Intel's processors only."""
+"""Whose processor this is: MKL, by which PyTorch multiplies and transforms, has its best for Intel's only."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import platform
 import subprocess
 from collections.abc import Iterable, Mapping
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,15 @@ def code_hash(module: str, script: Path | None = None) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries whose numbers end up in the results."""
-    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+    """Return the versions of Python and of the libraries whose numbers may end up in the results, or ``missing``."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in LIBRARIES}
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
 
 
 def git_commit(folder: Path) -> str | None:
