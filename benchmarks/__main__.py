@@ -9,6 +9,7 @@ from pathlib import Path
 
 from offnote.config import ROOT
 from offnote.errors import InputError
+from offnote.processor import DESCRIPTION
 
 from benchmarks.comparisons import COMPARISONS
 from benchmarks.measurement import Row
@@ -31,7 +32,7 @@ def main() -> None:
     command = " ".join(["python -m benchmarks", *sys.argv[1:]])
     about = (
         f"`{command}`, {options.repetitions} repetitions, {options.cores} cores, Python {platform.python_version()}, "
-        f"{platform.system()} on {platform.machine()}. Medians, and in brackets the lowest and the highest."
+        f"{platform.system()} on {_processor()}. Medians, and in brackets the lowest and the highest."
     )
     if not options.full:
         about += " Goals are those of the full sizes, `--full`: in smaller jobs starts weigh more."
@@ -47,6 +48,13 @@ def main() -> None:
         sys.exit(f"benchmarks: {error}")
     print(f"{about}\n\n{as_markdown(rows)}")
     print(f"{options.folder / name}.csv and .md hold this table.")
+
+
+def _processor() -> str:
+    """Return what the system calls the processor: which ratios come out depends on it, too."""
+    lines = DESCRIPTION.read_text().splitlines() if DESCRIPTION.exists() else []
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
 
 
 if __name__ == "__main__":

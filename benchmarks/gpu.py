@@ -108,10 +108,8 @@ def log_mel(on: Device, settings: Settings) -> Line:
     operations = frames * (2.5 * n_fft * np.log2(n_fft) + 2 * weights)
     traffic = NUMBER_BYTES * (samples.shape[1] + frames * n_mels)
     seconds = _seconds(on.device, lambda: transform(samples))
-    return Line(
-        "log-mel spectrograms, 10 s clips on the device", CLIPS_AT_ONCE / seconds, "clips/s", None,
-        *on.floor(operations, traffic),
-    )  # fmt: skip
+    what = f"log-mel spectrograms, preset {settings.preset}, 10 s clips on the device"
+    return Line(what, CLIPS_AT_ONCE / seconds, "clips/s", None, *on.floor(operations, traffic))
 
 
 def training(on: Device, settings: Settings, machines: int, clips: int, folder: Path, precision: Precision) -> Line:

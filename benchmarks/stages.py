@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.connection import wait
 from multiprocessing.queues import SimpleQueue
 from multiprocessing.synchronize import Barrier
@@ -101,7 +102,8 @@ def features(sheet: Path, share: int, cores: int, begin: Callable[[], None], fol
 def floor(sheet: Path, share: int, cores: int, begin: Callable[[], None], precision: torch.dtype) -> int:
     """Do what no log-mel can do without: decoding, Fourier transform and product with the mel bank, and no more.
 
-    Nothing is padded, checked, logged or written, and there is no logarithm. Transforms are in blocks of
+    Nothing is padded, checked, logged or written, and there is no logarithm; window and squared magnitude, without
+    which the product would be of something else, are in it. Transforms are in blocks of
     :data:`offnote.features.CPU_TRANSFORMED`, as there, and the product is the same.
     """
     torch.set_num_threads(1)
@@ -204,8 +206,10 @@ def training(sheet: Path, epochs: int, folder: Path) -> dict[str, float]:
     """Take the peak of resident memory while the first machine is trained, less what the imports took."""
     run = planned(sheet, training={"epochs": epochs})
     machine = run.machines[0]
+    # In a process of its own, as in the workflow: what features load and take is not training's.
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as elsewhere:
+        cache = elsewhere.submit(features_of, run, machine, folder, 1).result()
     before = resident("VmRSS")
-    cache = features_of(run, machine, folder, threads=1)
     # The peak so far, which may be of the imports, counts no more.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     started = time.perf_counter()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from offnote.audio import slices
 from offnote.device import Driver
 from offnote.doctor import GIB, examine
 from offnote.plan import FEATURES, plan
+from offnote.spectra import load_opencv
 
 Usage = namedtuple("Usage", ["total", "used", "free"])
 
@@ -49,6 +51,15 @@ def test_a_torch_without_cuda_is_said_beside_a_gpu(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(doctor, "gpu_names", lambda: ["NVIDIA A100"])
     monkeypatch.setattr(torch.version, "cuda", None)
     assert said(report({}, tmp_path), "torch was built without CUDA")[1] is False
+
+
+def test_opencv_must_load_where_it_makes_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    load_opencv.cache_clear()
+    for of_amd in (True, False):
+        monkeypatch.setattr(doctor, "is_of_amd", lambda of_amd=of_amd: of_amd)
+        bad = [text for text, good in report({}, tmp_path).items() if "OpenCV" in text and not good]
+        assert len(bad) == of_amd
 
 
 @pytest.mark.parametrize("config", [{"device": "cuda"}, {"require_gpu": True}, {}], ids=str)

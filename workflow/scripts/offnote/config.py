@@ -305,7 +305,8 @@ class Training(Section):
     stacked: bool = Field(
         False,
         description="Train the models of a job (`jobs.machines`) at once, as one stacked model: many small ones keep a "
-        "GPU busy that way. Each comes out as by itself but for its last digits, which depend on what goes together.",
+        "GPU busy that way; a CPU may take twice as long. Each comes out as by itself but for its last digits, which "
+        "depend on what goes together.",
     )
     precision: Precision = Field(
         "float32",

@@ -17,6 +17,7 @@ from offnote.device import driver, gpu_names, gpus
 from offnote.errors import BrokenClipError, InputError
 from offnote.files import nearest
 from offnote.plan import Run, plan
+from offnote.processor import is_of_amd
 from offnote.provenance import versions
 from offnote.recordings import STORAGES
 from offnote.sounds import SAMPLE_RATE
@@ -52,6 +53,7 @@ def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
     except InputError as error:
         yield Finding(False, str(error))
         return
+    yield from _examine_transform()
     yield from _examine_gpu(any(each.device == "cuda" or each.require_gpu for each in settings.values()))
     if any((each.dataset.path or "").startswith(STORAGES) for each in settings.values()):
         yield Finding(True, "recordings on S3 are looked at by snakemake alone, so are the runs that need them")
@@ -68,6 +70,17 @@ def examine(config: Mapping[str, Any], folder: Path) -> Iterator[Finding]:
         yield Finding(True, text + (f", machines without training clips {idle}" if idle else ""))
     yield from _examine_clips(runs)
     yield _examine_disk(list(runs.values()), folder)
+
+
+def _examine_transform() -> Iterator[Finding]:
+    """Tell where OpenCV is missing that is to make features."""
+    from offnote.spectra import load_opencv
+
+    if is_of_amd():
+        try:
+            load_opencv()
+        except InputError as error:
+            yield Finding(False, str(error))
 
 
 def _examine_gpu(needed: bool) -> Iterator[Finding]:

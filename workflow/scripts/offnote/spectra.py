@@ -61,7 +61,7 @@ def _squared_parts(frames: Tensor) -> tuple[Tensor, ...]:
 
 
 def _by_opencv(frames: Tensor, out: Tensor) -> None:
-    opencv = _opencv()
+    opencv = load_opencv()
     rows = frames.contiguous().view(-1, frames.shape[-1]).numpy()
     # All rows in one line, whose neighbours NumPy adds in two thirds of the time that it takes row by row.
     line = np.empty(rows.size + 1, dtype=np.float32)
@@ -77,12 +77,20 @@ def _by_opencv(frames: Tensor, out: Tensor) -> None:
 
 
 @cache
-def _opencv() -> Any:
-    """Load OpenCV, with one thread: whoever calls shares the work out among threads or processes of its own."""
+def load_opencv() -> Any:
+    """Load OpenCV, with one thread: whoever calls shares the work out among threads or processes of its own.
+
+    Raises
+    ------
+    InputError
+        It does not load.
+    """
     try:
         import cv2
     except ImportError as error:
-        message = f"OpenCV, which features need on AMD's processors, does not load ({error})"
-        raise InputError(f"{message}; pip install opencv-python-headless") from error
+        raise InputError(
+            f"OpenCV, which features need on AMD's processors, does not load ({error}); "
+            "mend the environment, as with pip install opencv-python-headless"
+        ) from error
     cv2.setNumThreads(1)
     return cv2
