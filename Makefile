@@ -32,9 +32,10 @@ test-cluster: $(VENV)/ready ## run the tests on a Slurm of their own, which is i
 		apt-get update --quiet=2 && \
 		apt-get install --quiet=2 --yes --no-install-recommends slurmctld slurmd slurm-client munge; \
 	fi || echo "Slurm cannot be installed here: as root, on Debian or Ubuntu, it can."
-	pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable ".[slurm,lsf,sge,htcondor]"
-	pytest tests/cluster
-	pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor  # which warns at every start
+	@# HTCondor's plugin warns at every start of Snakemake: it goes, however the tests end.
+	trap 'pip uninstall --quiet --yes snakemake-executor-plugin-htcondor htcondor' EXIT; trap 'exit 130' INT TERM; \
+	pip install --quiet --disable-pip-version-check --constraint requirements.txt \
+		--editable ".[slurm,lsf,sge,htcondor]" && pytest tests/cluster
 
 bench: $(VENV)/ready $(BENCH)/ready ## time offnote beside the usual recipe (minutes; all of it, hours: make bench OPTIONS=--full)
 	python -m benchmarks $(OPTIONS)
@@ -49,11 +50,11 @@ bench-growth: $(VENV)/ready ## how cost grows with machines and clips (minutes)
 	python -m benchmarks.growth $(OPTIONS)
 
 test-storage: $(VENV)/ready ## run the tests with recordings and results on S3, a server on this computer (minutes)
+	@# Snakemake would load three of them at every start: they go, however the tests end.
+	trap 'pip uninstall --quiet --yes snakemake-executor-plugin-kubernetes snakemake-executor-plugin-aws-batch \
+		snakemake-executor-plugin-googlebatch' EXIT; trap 'exit 130' INT TERM; \
 	pip install --quiet --disable-pip-version-check --constraint requirements.txt \
-		--editable ".[s3,test-storage,kubernetes,aws-batch,google-batch]"
-	pytest tests/storage
-	pip uninstall --quiet --yes snakemake-executor-plugin-kubernetes snakemake-executor-plugin-aws-batch \
-		snakemake-executor-plugin-googlebatch  # Snakemake would load them at every start
+		--editable ".[s3,test-storage,kubernetes,aws-batch,google-batch]" && pytest tests/storage
 
 lint: $(VENV)/ready ## check format, style, types, import directions and the workflow
 	ruff format --check .
